@@ -1,0 +1,82 @@
+"""The verbs of this repository; CI calls the same ones.
+
+    python -m nox -s test        one of: test, lint, types, docs, bench, images
+    python -m nox -s ci          test, lint, types and docs, in this order
+
+They run in the environment that nox itself runs in (`pip install -e ".[dev]"`) and make none:
+torch is large, and its CPU wheel has to be chosen once, by hand, before anything else. What comes
+after `--` goes to the tool: `python -m nox -s test -- -k histogram`.
+"""
+
+import os
+import shutil
+import sys
+from pathlib import Path
+
+import nox
+
+nox.options.default_venv_backend = "none"
+nox.options.sessions = ["test", "lint"]
+nox.needs_version = ">=2024.4.15"
+
+HERE = Path(__file__).parent
+BUILD = HERE / "build"
+QUIET = {"HF_HUB_OFFLINE": "1", "MPLBACKEND": "Agg"}  # no downloads, no windows
+
+
+def python(session: nox.Session, *args: str) -> None:
+    """Run this interpreter: a bare `pytest` might be another environment's."""
+    session.run(sys.executable, *args, env={**os.environ, **QUIET}, external=True)
+
+
+@nox.session
+def test(session: nox.Session) -> None:
+    """Tests, and the doctests of the package, on two processes."""
+    python(session, "-m", "pytest", "-n", "2", *session.posargs)
+
+
+@nox.session
+def lint(session: nox.Session) -> None:
+    """Rules and layout; `python -m ruff check --fix` and `python -m ruff format` repair most."""
+    python(session, "-m", "ruff", "check", *session.posargs)
+    python(session, "-m", "ruff", "format", "--check")
+
+
+@nox.session
+def types(session: nox.Session) -> None:
+    """Types of the package and the examples."""
+    python(session, "-m", "mypy", *session.posargs)
+
+
+@nox.session
+def docs(session: nox.Session) -> None:
+    """The pages, every warning an error, and what their snippets print. Needs no network."""
+    sphinx = ("-m", "sphinx", "-n", "-W", "--keep-going", "-d", str(BUILD / "doctrees"))
+    python(session, *sphinx, "-b", "html", "docs", str(BUILD / "docs"), *session.posargs)
+    gallery_off = ("-D", "plot_gallery=0")  # it has just been run
+    python(session, *sphinx, *gallery_off, "-b", "doctest", "docs", str(BUILD / "doctest"))
+
+
+@nox.session
+def bench(session: nox.Session) -> None:
+    """What recording costs, on this machine."""
+    runner = HERE / "benchmarks" / "__main__.py"
+    script = ("-m", "benchmarks") if runner.exists() else ("benchmarks/overhead.py",)
+    python(session, *script, *session.posargs)
+
+
+@nox.session
+def images(session: nox.Session) -> None:
+    """Make the image baselines and the front page's picture anew; look before you keep them."""
+    where = ("--mpl-generate-path=tests/baseline", "-W", "ignore:Ignoring --mpl-baseline-path")
+    python(session, "-m", "pytest", "tests", "-m", "mpl_image_compare", *where, *session.posargs)
+    if not session.posargs:
+        python(session, "examples/bn_tutorial.py", "--out", str(BUILD / "images"))
+        shutil.copy(BUILD / "images" / "grid_tanh.png", HERE / "docs" / "_static")
+
+
+@nox.session
+def ci(session: nox.Session) -> None:
+    """Everything that must pass before a change goes in."""
+    for verb in ("test", "lint", "types", "docs"):
+        session.notify(verb)

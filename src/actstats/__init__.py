@@ -1,0 +1,56 @@
+"""See what happens inside a PyTorch network while it trains.
+
+Attach one :class:`ActivationRecorder` to any model; read exact statistics of every layer's
+activations and gradients, and draw them with :mod:`actstats.plot`.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from actstats import activations, histogram, plot
+    from actstats.models import make_mlp
+    from actstats.recorder import ActivationRecorder
+    from actstats.recording import Recording, Scalar, Window
+    from actstats.stats import TensorStats
+
+__version__ = "0.1.0.dev0"
+
+__all__ = [
+    "ActivationRecorder",
+    "Recording",
+    "Scalar",
+    "TensorStats",
+    "Window",
+    "__version__",
+    "activations",
+    "histogram",
+    "make_mlp",
+    "plot",
+]
+
+_HOME = {
+    "ActivationRecorder": "recorder",
+    "Recording": "recording",
+    "Scalar": "recording",
+    "TensorStats": "stats",
+    "Window": "recording",
+    "make_mlp": "models",
+}
+_MODULES = ("activations", "histogram", "plot")
+
+
+def __getattr__(name: str) -> Any:
+    if name in _MODULES:
+        return import_module(f"actstats.{name}")
+    if name in _HOME:
+        value = getattr(import_module(f"actstats.{_HOME[name]}"), name)
+        globals()[name] = value
+        return value
+    raise AttributeError(f"module 'actstats' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)
