@@ -1,0 +1,91 @@
+"""Torch's private corners, each behind one name and with a fallback."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+__all__ = ["eager_only", "in_backward", "quiet", "scaler_scale", "unobservable", "untraceable"]
+
+PLAIN = (torch.float32, torch.float64, torch.float16, torch.bfloat16)
+_FLOAT8 = tuple(
+    getattr(torch, name)
+    for name in ("float8_e4m3fn", "float8_e5m2", "float8_e4m3fnuz", "float8_e5m2fnuz")
+    if hasattr(torch, name)
+)
+_current_graph_task_id: Callable[[], int] = getattr(torch._C, "_current_graph_task_id", lambda: -1)
+_is_tracing: Callable[[], bool] = getattr(torch.jit, "is_tracing", lambda: False)
+_functorch_level: Callable[[], int | None] = getattr(
+    getattr(torch._C, "_functorch", None), "maybe_current_level", lambda: None
+)
+quiet: Any = getattr(torch._C, "DisableTorchFunction", torch._C.DisableTorchFunctionSubclass)
+"""Context manager: what runs inside reaches neither tensor subclasses nor function modes."""
+
+
+def in_backward() -> bool:
+    """Tell whether autograd is running a backward pass (then a forward is a recompute)."""
+    return _current_graph_task_id() != -1
+
+
+def untraceable() -> str | None:
+    """Return why nothing may be recorded here, or None: someone is tracing or transforming."""
+    if torch.compiler.is_exporting():
+        return "inside torch.export"
+    if _is_tracing():
+        return "inside torch.jit.trace"
+    if _functorch_level() is not None:
+        return "inside torch.func"
+    return None
+
+
+def unobservable(tensor: Tensor) -> str | None:
+    """Return why a tensor cannot be observed, or None if it can."""
+    if type(tensor) not in (Tensor, torch.nn.Parameter) and _dispatches(tensor):
+        return f"{type(tensor).__name__} tensors are not supported yet"
+    if tensor.is_nested:
+        return "nested tensor"
+    if tensor.layout is not torch.strided:
+        return f"sparse or packed layout ({str(tensor.layout).removeprefix('torch.')})"
+    if tensor.is_meta:
+        return "meta tensor"
+    if tensor.dtype not in PLAIN and tensor.dtype not in _FLOAT8:
+        return f"dtype {str(tensor.dtype).removeprefix('torch.')}"
+    return None
+
+
+def _dispatches(tensor: Tensor) -> bool:
+    """Tell whether a subclass computes in its own way (DTensor, FakeTensor, ...)."""
+    own = getattr(type(tensor), "__torch_dispatch__", None)
+    return own is not None and own is not getattr(Tensor, "__torch_dispatch__", None)
+
+
+def plain(tensor: Tensor) -> Tensor:
+    """Return a detached tensor of a dtype that kernels read."""
+    tensor = tensor.detach()
+    return tensor if tensor.dtype in PLAIN else tensor.float()
+
+
+def scaler_scale(scaler: Any) -> float | Tensor:
+    """Return a gradient scaler's scale of this moment, without waiting for the device."""
+    scale = getattr(scaler, "_scale", None)
+    if isinstance(scale, Tensor) and scaler.is_enabled():
+        return scale.detach().double()
+    return float(scaler.get_scale())
+
+
+def eager_only(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Return ``function`` so that torch.compile leaves it alone (a graph break).
+
+    The compiler is imported at the first call only: it takes two seconds.
+    """
+    disabled: list[Callable[..., Any]] = []
+
+    def call(*args: Any) -> Any:
+        if not disabled:
+            disabled.append(torch.compiler.disable(function))
+        return disabled[0](*args)
+
+    return call

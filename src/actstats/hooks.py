@@ -1,0 +1,643 @@
+"""The hot part: small callables on modules that hand tensors to a kernel, at once.
+
+A hook keeps no tensor, no name and no reference to the recorder; it returns None, makes no
+autograd node, draws no random number and waits for no device. Copies and pickles of it are
+inert.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import weakref
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from types import ModuleType
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+from torch.utils.hooks import RemovableHandle
+
+from actstats import activations
+from actstats._torch import (
+    eager_only,
+    in_backward,
+    plain,
+    quiet,
+    scaler_scale,
+    unobservable,
+    untraceable,
+)
+from actstats.activations import Activation
+from actstats.kernels import Spec, State
+from actstats.sites import Site, input_leaves, leaves, lookup, matches, unit_axis
+from actstats.stats import TensorStats, make_gate, pool_state
+
+__all__ = ["FunctionalMode", "Options", "Shared", "Slot"]
+
+logger = logging.getLogger("actstats")
+
+MAX_UNITS = 4096  # wider layers keep no per-unit detail
+MAX_CALLS = 8  # calls told apart by per_call; later ones are pooled as #9+
+
+
+def inert(*_: Any, **__: Any) -> None:
+    """Do nothing: what a copied or unpickled hook becomes."""
+
+
+def _make_inert() -> Callable[..., None]:
+    return inert
+
+
+class _Hook:
+    """A callable on a module or tensor; inert when the model is copied or pickled."""
+
+    __slots__ = ()
+
+    def __call__(self, *args: Any) -> None:
+        """Run, but leave no trace in an export and nothing of Python's in a compiled graph."""
+        if torch.compiler.is_exporting():
+            return
+        if torch.compiler.is_compiling():
+            _run_eagerly(self, *args)
+        else:
+            self.run(*args)
+
+    def run(self, *args: Any) -> None:
+        """Do what the hook is for."""
+        raise NotImplementedError
+
+    def __deepcopy__(self, memo: object) -> Callable[..., None]:
+        return inert
+
+    def __reduce__(self) -> tuple[Callable[[], Callable[..., None]], tuple[()]]:
+        return _make_inert, ()
+
+
+_run_eagerly = eager_only(lambda hook, *args: hook.run(*args))
+
+
+@dataclass(frozen=True)
+class Options:
+    """What was asked of the recorder, as far as hooks need it."""
+
+    capture: frozenset[str]
+    resolution: Mapping[str, int]
+    edges: Mapping[str, tuple[float, ...]]
+    per_call: tuple[str, ...]
+    saturation_slope: float
+    strict: bool
+
+
+@dataclass
+class _Leaf:
+    """One observed leaf: its state, how it is laid out, what is known of it."""
+
+    site: Site
+    state: State
+    axis: int | None
+    activation: Activation | None
+    units: int
+    notes: dict[str, str] = field(default_factory=dict)
+
+    def snapshot(self, saturation_slope: float) -> TensorStats:
+        """Copy what the state holds."""
+        return TensorStats.from_state(
+            self.state,
+            activation=self.activation,
+            saturation_slope=saturation_slope,
+            units=self.units,
+            notes=self.notes,
+        )
+
+
+class Shared:
+    """What all hooks of one recorder share; never refers to the recorder or the model."""
+
+    def __init__(self, options: Options, kernel: ModuleType) -> None:
+        self.options = options
+        self.kernel = kernel
+        self.active = True
+        self.forked = False
+        self.busy = False
+        self.step = 0
+        self.phase: str | None = None
+        self.root: weakref.ref[nn.Module] | None = None
+        self.slots: list[Slot] = []
+        self.stack: list[Slot] = []  # delimiting modules whose forward is running
+        self.forward = 0  # number of the forward that runs
+        self.delimited = False  # some module tells where forwards begin
+        self.mask: tuple[tuple[int, ...], Tensor] | None = None
+        self.grad_scale: Any = None
+        self.producers: dict[int, tuple[Slot, str]] = {}
+        self.skipped: Counter[tuple[str, str]] = Counter()
+        self.off: dict[str, str] = {}
+        self.coarsest = 7
+        self.mode: FunctionalMode | None = None
+        _ALIVE.add(self)
+
+    def current_phase(self) -> str:
+        """Return the phase that a forward belongs to now."""
+        if self.phase is not None:
+            return self.phase
+        root = None if self.root is None else self.root()
+        return "eval" if root is not None and not root.training else "train"
+
+    def skip(self, site: str, reason: str) -> None:
+        """Count something that could not be observed."""
+        self.skipped[site, reason] += 1
+
+    def leaves(self) -> Iterator[tuple[str, _Leaf]]:
+        """Yield every observed leaf with its phase."""
+        for slot in self.slots:
+            for (phase, _, _), leaf in slot.table.items():
+                yield phase, leaf
+
+    @property
+    def nbytes(self) -> int:
+        """Memory of the hot state, in bytes."""
+        return sum(leaf.state.nbytes for _, leaf in self.leaves())
+
+    def failed(self, slot: Slot, error: Exception) -> None:
+        """Turn a site off after an error, and say so once."""
+        if self.options.strict:
+            raise error
+        if slot.name not in self.off:
+            self.off[slot.name] = f"{type(error).__name__}: {error}"
+            logger.warning("%s is not recorded any more: %s", slot.name, error, exc_info=error)
+        slot.dead = True
+
+    # ---- where a forward begins and ends --------------------------------------------------------
+
+    def begin(self) -> None:
+        """Start a forward: call numbers begin again."""
+        self.begin_alone()
+        if self.mode is not None:
+            self.mode.switch(True)
+
+    def begin_alone(self) -> None:
+        """Start the forward of a module that was called outside the model's."""
+        self.forward += 1
+        self.producers.clear()
+
+    def end(self) -> None:
+        """End a forward: a mask has served."""
+        self.stack.clear()
+        self.mask = None
+        self.producers.clear()
+        if self.mode is not None:
+            self.mode.switch(False)
+
+
+_ALIVE: weakref.WeakSet[Shared] = weakref.WeakSet()
+
+
+def _after_fork() -> None:
+    """Make recorders inert in a forked worker: their data belong to the parent."""
+    for shared in _ALIVE:
+        shared.forked, shared.active = True, False
+
+
+os.register_at_fork(after_in_child=_after_fork)
+
+
+def call_suffix(number: int) -> str:
+    """Return how the n-th call is named: ``#1`` to ``#8``, then ``#9+``."""
+    return f"#{number}" if number <= MAX_CALLS else f"#{MAX_CALLS + 1}+"
+
+
+class Slot(_Hook):
+    """The forward hook of one module object.
+
+    Parameters
+    ----------
+    shared : Shared
+        State shared by all hooks of the recorder.
+    name : str
+        Canonical name; read only outside compiled code.
+    order : int
+        Place in the model's order of modules.
+    module_type : str
+        Class name of the module.
+    activation : Activation, optional
+        The function of an activation module.
+    reason : str
+        Why there is no activation.
+    """
+
+    __slots__ = (
+        "__weakref__",
+        "activation",
+        "calls",
+        "dead",
+        "forward",
+        "functional_calls",
+        "index",
+        "inherits",
+        "module_type",
+        "name",
+        "order",
+        "per_call",
+        "reason",
+        "recomputed",
+        "shared",
+        "source",
+        "table",
+        "z_before",
+    )
+
+    def __init__(
+        self,
+        shared: Shared,
+        name: str,
+        order: int,
+        module_type: str,
+        activation: Activation | None = None,
+        reason: str = "",
+    ) -> None:
+        self.shared = shared
+        self.name = name
+        self.order = order
+        self.module_type = module_type
+        self.activation = activation
+        self.reason = reason
+        self.calls = 0
+        self.recomputed = 0
+        self.index = 0  # calls in the forward of that number
+        self.forward = -1
+        self.dead = False
+        self.source: str | None = None
+        self.inherits: int | None = None
+        self.per_call = any(matches(p.partition(":")[0], name) for p in shared.options.per_call)
+        self.table: dict[tuple[str, str, str], _Leaf] = {}
+        self.functional_calls: Counter[str] = Counter()
+        # z must be read before the forward where the output does not tell the slope
+        self.z_before = activation is not None and activation.judged_from == "input"
+
+    # ---- what torch calls ----------------------------------------------------------------------
+
+    def run(self, module: nn.Module, args: Any, output: Any) -> None:
+        """Observe a module's output."""
+        if self.shared.active and not self.dead:
+            self.observe(module, args, output)
+
+    def observe(self, module: nn.Module, args: Any, output: Any) -> None:
+        """Hand the output's leaves to the kernel; an error turns the site off."""
+        try:
+            reason = untraceable()
+            if reason is not None:
+                self.shared.skip(self.name, reason)
+                return
+            recompute = in_backward()
+            if recompute:
+                self.recomputed += 1  # of a checkpoint; reentrant ones need its gradients
+            else:
+                self._count_call(args)
+            self.shared.busy = True
+            with quiet():
+                self._observe_output(module, output, recompute)
+        except Exception as error:
+            self.shared.failed(self, error)
+        finally:
+            self.shared.busy = False
+
+    def observe_input(self, module: nn.Module, args: Any, kwargs: Mapping[str, Any]) -> None:
+        """Read what goes in, before the module can overwrite it."""
+        if not self.shared.active or self.dead or untraceable() or in_backward():
+            return
+        try:
+            self.shared.busy = True
+            with quiet():
+                self._observe_input(module, args, kwargs)
+        except Exception as error:
+            self.shared.failed(self, error)
+        finally:
+            self.shared.busy = False
+
+    # ---- steps of an observation ---------------------------------------------------------------
+
+    def _count_call(self, args: Any) -> None:
+        shared = self.shared
+        if shared.delimited and not shared.stack:
+            shared.begin_alone()
+        self.calls += 1
+        self.index = self._next_index()
+        self.forward = shared.forward
+        self._find_source(args)
+
+    def _next_index(self) -> int:
+        return self.index + 1 if self.forward == self.shared.forward else 1
+
+    def _find_source(self, args: Any) -> None:
+        """Remember which site's tensor goes in: the same object as that site gave out."""
+        if self.source is not None or not args:
+            return
+        found = self.shared.producers.get(id(args[0]))
+        if found is None:
+            return
+        slot, leaf = found
+        self.source = f"{slot.name}{leaf}"
+        axes = (entry.axis for key, entry in slot.table.items() if key[1:] == ("output", leaf))
+        self.inherits = next(axes, None)
+
+    def _observe_output(self, module: nn.Module, output: Any, recompute: bool) -> None:
+        shared = self.shared
+        phase = shared.current_phase()
+        call = self._call_suffix(self.index)
+        for path, tensor in leaves(output):
+            suffix = call + path
+            reason = unobservable(tensor)
+            if reason is not None:
+                shared.skip(self.name + suffix, reason)
+                continue
+            if not recompute:
+                shared.producers[id(tensor)] = (self, suffix)
+                if "output" in shared.options.capture:
+                    self._add("output", suffix, module, tensor, phase)
+            if "grad" in shared.options.capture:
+                self._watch_gradient(suffix, module, tensor, phase)
+
+    def _observe_input(self, module: nn.Module, args: Any, kwargs: Mapping[str, Any]) -> None:
+        phase = self.shared.current_phase()
+        self._find_source(args)
+        call = self._call_suffix(self._next_index())
+        capture = self.shared.options.capture
+        z = args[0] if args else None
+        if self.z_before and "output" in capture and isinstance(z, Tensor) and not unobservable(z):
+            self._judge(call, module, z, phase)
+        if "input" not in capture:
+            return
+        for path, tensor in input_leaves(args, kwargs):
+            reason = unobservable(tensor)
+            if reason is not None:
+                self.shared.skip(f"{self.name}{call}{path}:input", reason)
+            else:
+                self._add("input", call + path, module, tensor, phase)
+
+    def _call_suffix(self, index: int) -> str:
+        return call_suffix(index) if self.per_call else ""
+
+    def _add(
+        self,
+        kind: str,
+        suffix: str,
+        module: nn.Module,
+        tensor: Tensor,
+        phase: str,
+        keep: tuple[tuple[int, ...], Tensor] | None = None,
+        scale: float | Tensor | None = None,
+    ) -> None:
+        leaf = self._leaf(kind, suffix, module, tensor, phase)
+        x, axis = self._masked(plain(tensor), leaf, keep or self.shared.mask)
+        self._check_width(leaf, x, axis)
+        self.shared.kernel.observe(
+            x, leaf.state, unit_axis=axis, step=self.shared.step, scale=scale
+        )
+
+    def _judge(self, suffix: str, module: nn.Module, z: Tensor, phase: str) -> None:
+        leaf = self._leaf("output", suffix, module, z, phase)
+        x, axis = self._masked(plain(z), leaf, self.shared.mask)
+        self._check_width(leaf, x, axis)
+        self.shared.kernel.judge(x, leaf.state, unit_axis=axis, step=self.shared.step)
+
+    def _watch_gradient(self, suffix: str, module: nn.Module, tensor: Tensor, phase: str) -> None:
+        if torch.is_grad_enabled() and tensor.requires_grad and not tensor.is_leaf:
+            tensor.register_hook(GradientHook(self, suffix, module, phase, self.shared.mask))
+
+    def _masked(
+        self, x: Tensor, leaf: _Leaf, mask: tuple[tuple[int, ...], Tensor] | None
+    ) -> tuple[Tensor, int | None]:
+        """Leave masked samples out; the mask's axes are the first ones beside the units'."""
+        if mask is None:
+            return x, leaf.axis
+        shape, keep = mask
+        axis = leaf.axis
+        if axis == 1 and len(shape) > 1:
+            x, axis = x.movedim(1, -1), -1
+        if tuple(x.shape[: len(shape)]) != shape:
+            self.shared.skip(leaf.site.key, f"mask of shape {shape} did not fit: all samples taken")
+            return x, axis
+        return x.flatten(0, len(shape) - 1).index_select(0, keep.to(x.device)), axis
+
+    def _check_width(self, leaf: _Leaf, x: Tensor, axis: int | None) -> None:
+        """Pool the units from now on if their number changed."""
+        if not leaf.units or (axis is not None and x.dim() > 1 and x.shape[axis] == leaf.units):
+            return
+        if x.dim() == 1 and axis == -1 and len(x) == leaf.units:
+            return
+        pool_state(leaf.state)
+        leaf.notes["units"] = f"the width changed from {leaf.units} (shape {tuple(x.shape)})"
+        leaf.units = 0
+
+    # ---- making a site ----------------------------------------------------------------------
+
+    def _leaf(self, kind: str, suffix: str, module: nn.Module, tensor: Tensor, phase: str) -> _Leaf:
+        leaf = self.table.get((phase, kind, suffix))
+        if leaf is None:
+            leaf = self._make_leaf(kind, suffix, module, tensor, phase)
+        elif leaf.state.device != tensor.device:
+            leaf.state.to(tensor.device)  # the model moved
+        return leaf
+
+    def _make_leaf(
+        self, kind: str, suffix: str, module: nn.Module, tensor: Tensor, phase: str
+    ) -> _Leaf:
+        options = self.shared.options
+        judged = kind == "output" and self.activation is not None
+        activation = self.activation if judged else None
+        site = Site(
+            self.name,
+            kind,
+            suffix,
+            self.module_type,
+            None if activation is None else activation.key,
+            self.source,
+            self.order,
+        )
+        axis = unit_axis(module, tensor, self.inherits)
+        width = 0 if axis is None else tensor.shape[axis]
+        notes = {}
+        if kind == "output" and self.reason:
+            notes["activation"] = self.reason
+        if axis is None:
+            notes["units"] = f"a tensor of {tensor.dim()} dimensions has no units"
+        elif width > MAX_UNITS:
+            notes["units"] = f"{width} units are more than {MAX_UNITS}"
+        units = width if width <= MAX_UNITS else 0
+        spec = Spec(
+            resolution=min(lookup(options.resolution, site.key, 3), self.shared.coarsest),
+            width=max(units, 1),
+            gate=make_gate(activation, options.saturation_slope),
+            asymptote=activation is not None and activation.ends_at_one,
+            edges=lookup(options.edges, site.key),
+        )
+        leaf = _Leaf(site, State(spec, tensor.device), axis, activation, units, notes)
+        self.table[phase, kind, suffix] = leaf
+        return leaf
+
+
+class InputHook(_Hook):
+    """Forward pre-hook: reads what goes in."""
+
+    __slots__ = ("slot",)
+
+    def __init__(self, slot: Slot) -> None:
+        self.slot = slot
+
+    def run(self, module: nn.Module, args: Any, kwargs: Mapping[str, Any]) -> None:
+        """Observe a module's input."""
+        self.slot.observe_input(module, args, kwargs)
+
+
+class GradientHook(_Hook):
+    """Tensor hook on an output: sees the gradient with respect to it, once per forward."""
+
+    __slots__ = ("fired", "mask", "module", "phase", "slot", "suffix")
+
+    def __init__(
+        self,
+        slot: Slot,
+        suffix: str,
+        module: nn.Module,
+        phase: str,
+        mask: tuple[tuple[int, ...], Tensor] | None,
+    ) -> None:
+        self.slot = slot
+        self.suffix = suffix
+        self.module = weakref.ref(module)
+        self.phase = phase
+        self.mask = mask
+        self.fired = False
+
+    def run(self, grad: Tensor) -> None:
+        """Observe a gradient."""
+        slot, shared, module = self.slot, self.slot.shared, self.module()
+        if not shared.active or slot.dead or module is None:
+            return
+        try:
+            reason = untraceable() or unobservable(grad)
+            if self.fired:
+                reason = "backward ran again through the same forward"
+            if reason is not None:
+                shared.skip(f"{slot.name}{self.suffix}:grad", reason)
+                return
+            self.fired = True
+            with quiet():
+                scaler = shared.grad_scale
+                scale = scaler_scale(scaler) if hasattr(scaler, "get_scale") else scaler
+                slot._add("grad", self.suffix, module, grad, self.phase, self.mask, scale)
+        except Exception as error:
+            shared.failed(slot, error)
+
+
+class EnterHook(_Hook):
+    """Pre-hook of a module that delimits forwards (the model), or calls functions."""
+
+    __slots__ = ("is_root", "slot")
+
+    def __init__(self, slot: Slot, *, is_root: bool) -> None:
+        self.slot = slot
+        self.is_root = is_root
+
+    def run(self, module: nn.Module, args: Any) -> None:
+        """Push the module; the outermost begins a forward."""
+        shared = self.slot.shared
+        if not shared.active or in_backward():
+            return
+        if self.is_root and shared.stack:
+            shared.end()  # the last forward was interrupted
+        if not shared.stack:
+            shared.begin()
+        shared.stack.append(self.slot)
+        self.slot.functional_calls.clear()
+
+
+class ExitHook(_Hook):
+    """Forward hook of a module that delimits forwards; called after an exception too."""
+
+    __slots__ = ("slot",)
+
+    def __init__(self, slot: Slot) -> None:
+        self.slot = slot
+
+    def run(self, module: nn.Module, args: Any, output: Any) -> None:
+        """Pop the module and what it left behind; the outermost ends the forward."""
+        shared = self.slot.shared
+        if self.slot not in shared.stack or in_backward():
+            return
+        while shared.stack.pop() is not self.slot:
+            pass
+        if not shared.stack:
+            shared.end()
+
+
+class FunctionalMode(TorchFunctionMode):
+    """Sees ``F.relu``, ``torch.tanh`` and the like called inside a forward.
+
+    They become sites of the module that called them: ``block.relu()``, then ``block.relu()#2``.
+    """
+
+    def __init__(self, shared: Shared) -> None:
+        super().__init__()
+        self.shared = weakref.ref(shared)
+        self.slots: dict[str, Slot] = {}
+        self.on = False
+
+    def switch(self, on: bool) -> None:
+        """Enter or leave the mode."""
+        if on and not self.on:
+            self.__enter__()  # type: ignore[no-untyped-call]
+        elif self.on and not on:
+            self.__exit__(None, None, None)  # type: ignore[no-untyped-call]
+        self.on = on
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: Any = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        """Run the function; observe it if it is an activation."""
+        kwargs = kwargs or {}
+        shared = self.shared()
+        if shared is None or not shared.active or shared.busy or not shared.stack:
+            return func(*args, **kwargs)
+        activation = activations.functional_activation(func, args, kwargs)
+        caller = shared.stack[-1]
+        if activation is None or caller.activation is not None or in_backward():
+            return func(*args, **kwargs)
+        slot = self._slot(caller, activation)
+        z = args[0] if args else kwargs.get("input")
+        slot.observe_input(_NOWHERE, (z,), {})
+        output = func(*args, **kwargs)
+        slot.observe(_NOWHERE, (z,), output)
+        return output
+
+    def _slot(self, caller: Slot, activation: Activation) -> Slot:
+        kind = activation.key.partition("(")[0]
+        caller.functional_calls[kind] += 1
+        number = caller.functional_calls[kind]
+        name = f"{caller.name}.{kind}(){'' if number == 1 else call_suffix(number)}"
+        slot = self.slots.get(name)
+        if slot is None:
+            slot = Slot(caller.shared, name, caller.order, f"F.{kind}", activation)
+            self.slots[name] = slot
+            caller.shared.slots.append(slot)
+        return slot
+
+
+_NOWHERE = nn.Identity()  # stands for the module of a functional call
+
+
+def register(
+    module: nn.Module, slot: Slot, *, observed: bool, delimits: bool, is_root: bool, deep: bool
+) -> Iterator[RemovableHandle]:
+    """Put the hooks of one module in place, and yield their handles."""
+    if delimits:
+        yield module.register_forward_pre_hook(EnterHook(slot, is_root=is_root), prepend=True)
+    if observed:
+        if deep or slot.z_before:
+            yield module.register_forward_pre_hook(InputHook(slot), with_kwargs=True)
+        yield module.register_forward_hook(slot)
+    if delimits:
+        yield module.register_forward_hook(ExitHook(slot), always_call=True)

@@ -1,0 +1,661 @@
+"""ActivationRecorder: hooks in, statistics out."""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from itertools import chain
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
+
+from actstats import activations, kernels
+from actstats.hooks import FunctionalMode, Options, Shared, Slot, register
+from actstats.recording import (
+    Recording,
+    Scalar,
+    Window,
+    default_phase,
+    pack_window,
+    site_order,
+    unpack_window,
+)
+from actstats.sites import KINDS, Site, close_matches, join_key, named_sites, selected, split_key
+from actstats.stats import TensorStats, coarsen_state, named_edges, require_resolution
+from actstats.summary import Summary
+
+__all__ = ["ActivationRecorder"]
+
+WINDOW_CAP = 64  # windows of a phase before neighbours merge
+WINDOW_FLOOR = 8  # windows kept apart however small the budget
+Kind = Literal["output", "input", "grad"]
+
+
+class ActivationRecorder(Mapping[str, TensorStats]):
+    r"""Record exact statistics of a model's activations and gradients.
+
+    The recorder changes no result: it reads each tensor at once, keeps none, and leaves nothing
+    on the model but hooks, which :meth:`detach` removes. It is a mapping from site to
+    :class:`TensorStats`; ``recorder["act3"]`` is that module's output, ``recorder["fc3:grad"]``
+    (or ``recorder["fc3", "grad"]``) the gradient with respect to it, ``recorder["fc1:input"]``
+    what goes in. Reading includes the open window.
+
+    Parameters
+    ----------
+    model : Module or mapping of str to Module
+        What to observe; held weakly.
+    include, exclude : str, type, callable or list of them, optional
+        A glob on the module name, a module class, or a predicate ``(name, module) -> bool``.
+        Default: modules that compute something themselves (no children, or own parameters).
+    capture : str or sequence of {"output", "input", "grad"}, default ("output",)
+        Which tensors; ``"grad"`` is the gradient of the loss with respect to outputs.
+    functional : bool, default False
+        Also observe ``F.relu``, ``torch.tanh`` and the like called inside a forward, as sites
+        such as ``block.relu()``.
+    every : int, default 1
+        Observe each n-th step.
+    window : int, optional
+        Steps per window, all kept. None bounds memory: windows begin at one observed step, and
+        neighbours merge pairwise each time there are more than 64 of a phase.
+    log : optional
+        Not part of this version.
+    resolution : int or mapping of str to int, default 3
+        k of the histogram, 0 to 7, or by site pattern: relative bin width 2**-k.
+    edges : mapping of str to (bins, low, high) or edges, optional
+        By site pattern: edges of a linear histogram that is kept exactly.
+    saturation_slope : float, default 0.05
+        In (0, 1). A value is saturated where the activation's slope is below this share of its
+        maximum; 0.05 is \|tanh\| > 0.975.
+    per_call : str or sequence of str, optional
+        Patterns of modules whose calls within a forward are kept apart, as ``name#1`` ...
+        ``name#8`` and ``name#9+``.
+    grad_scaler : GradScaler, optional
+        Gradients are divided by its scale before they are recorded. A number may be set as
+        ``recorder.grad_scale`` before backward instead.
+    budget : int, default 256 MiB
+        Bytes for all state and windows together. What does not fit is dropped in a fixed order
+        (units of old windows, then histogram resolution, never counts or moments) and
+        :meth:`summary` says so.
+    kernel : {"reference"}, optional
+        Force one implementation.
+    strict : bool, default False
+        Raise errors of the recorder's own instead of logging them and turning the site off.
+
+    Raises
+    ------
+    ValueError
+        If an argument is not as described, or nothing is left to observe.
+    NotImplementedError
+        If ``log`` is given, or a kernel that is not part of this version.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from actstats import ActivationRecorder, make_mlp
+    >>> net = make_mlp(2, [8, 8], 1, activation="relu")
+    >>> recorder = ActivationRecorder(net)
+    >>> with recorder:
+    ...     for _ in range(3):
+    ...         loss = net(torch.ones(64, 2)).square().mean()
+    ...         recorder.step(loss=loss.item())
+    >>> recorder["act1"].count
+    1536
+    >>> [window.last_step for window in recorder.recording.windows]
+    [0, 1, 2]
+    """
+
+    def __init__(
+        self,
+        model: nn.Module | Mapping[str, nn.Module],
+        *,
+        include: Any = None,
+        exclude: Any = None,
+        capture: Kind | Sequence[Kind] = ("output",),
+        functional: bool = False,
+        every: int = 1,
+        window: int | None = None,
+        log: Any = None,
+        resolution: int | Mapping[str, int] = 3,
+        edges: Mapping[str, Any] | None = None,
+        saturation_slope: float = 0.05,
+        per_call: str | Sequence[str] | None = None,
+        grad_scaler: Any = None,
+        budget: int = 256 * 2**20,
+        kernel: str | None = None,
+        strict: bool = False,
+    ) -> None:
+        if log is not None:
+            raise NotImplementedError(
+                "`log` is not part of this version; leave it out and keep `recorder.recording`."
+            )
+        self._every = _positive("every", every)
+        self._fixed = None if window is None else _positive("window", window)
+        self._budget = _positive("budget", budget)
+        self._functional = bool(functional)
+        options = Options(
+            capture=_capture(capture),
+            resolution=_resolutions(resolution),
+            edges=_edges(edges),
+            per_call=_patterns("per_call", per_call),
+            saturation_slope=_share("saturation_slope", saturation_slope),
+            strict=strict,
+        )
+        self._shared = Shared(options, kernels.choose(kernel))
+        self._shared.grad_scale = grad_scaler
+        self._choose_modules(model, include, exclude)
+        self._handles: list[RemovableHandle] = []
+        self._finalizer = weakref.finalize(self, _remove_all, self._handles, self._shared)
+        self._forget()
+
+    def _choose_modules(self, model: Any, include: Any, exclude: Any) -> None:
+        if not isinstance(model, nn.Module | Mapping):
+            raise ValueError(
+                "`model` must be a torch.nn.Module or a mapping of names to modules; "
+                f"got {type(model).__name__}."
+            )
+        modules, self._aliases = named_sites(model)
+        if isinstance(model, Mapping):
+            observed = selected(modules, include or "*", exclude)
+            root = next(iter(modules.values()))
+        else:
+            observed = selected(modules, include, exclude)
+            root = model
+        scripted = [n for n, m in observed.items() if isinstance(m, torch.jit.ScriptModule)]
+        for name in scripted:
+            self._shared.off[name] = "scripted modules take no hooks"
+            del observed[name]
+        self._shared.root = weakref.ref(root)
+        self._modules: list[tuple[weakref.ref[nn.Module], Slot, bool, bool]] = []
+        for order, (name, module) in enumerate(modules.items()):
+            is_observed = name in observed
+            delimits = self._delimits(module, root, modules, isinstance(model, Mapping))
+            if is_observed or delimits:
+                slot = self._make_slot(name, order, module)
+                self._shared.delimited |= delimits
+                self._modules.append((weakref.ref(module), slot, is_observed, delimits))
+                if is_observed:
+                    self._shared.slots.append(slot)
+
+    def _delimits(
+        self, module: nn.Module, root: nn.Module, modules: Mapping[str, nn.Module], mapped: bool
+    ) -> bool:
+        """Tell whether forwards begin and end with this module."""
+        if isinstance(module, torch.jit.ScriptModule):
+            return False
+        if self._functional or not mapped:
+            return self._functional or module is root
+        inside = {id(m) for m in module.modules()} - {id(module)}
+        return any(id(m) in inside for m in modules.values())
+
+    def _make_slot(self, name: str, order: int, module: nn.Module) -> Slot:
+        activation = activations.activation_of(module)
+        reason = "" if activation is not None else activations.why_not(module)
+        return Slot(self._shared, name, order, type(module).__name__, activation, reason)
+
+    def _forget(self) -> None:
+        self._step = 0  # number of the step that is open
+        self._first = 0  # first step of the open window
+        self._steps_open = 0
+        self._steps = 0
+        self._width = self._fixed if self._fixed is not None else self._every
+        self._closed: dict[str, list[Window]] = {}
+        self._carried: list[Window] = []  # of a resumed run's open window
+        self._scalars: dict[str, Scalar] = {}
+        self._latest: Window | None = None
+        self._dropped: dict[str, None] = {}
+        self._shared.step = 0
+        self._shared.active = True
+
+    # ---- life cycle ----------------------------------------------------------------------------
+
+    @property
+    def attached(self) -> bool:
+        """Whether the hooks are in place."""
+        return bool(self._handles)
+
+    def attach(self) -> ActivationRecorder:
+        """Put the hooks in place; nothing happens if they are. Return the recorder."""
+        if self.attached:
+            return self
+        shared = self._shared
+        if self._functional and shared.mode is None:
+            shared.mode = FunctionalMode(shared)
+        root = shared.root() if shared.root is not None else None
+        for reference, slot, observed, delimits in self._modules:
+            module = reference()
+            if module is None:
+                self.detach()
+                raise RuntimeError("the model is gone: keep a reference to it while recording.")
+            deep = "input" in shared.options.capture
+            self._handles += register(
+                module,
+                slot,
+                observed=observed,
+                delimits=delimits,
+                is_root=module is root,
+                deep=deep,
+            )
+        return self
+
+    def detach(self) -> None:
+        """Remove every hook; what was recorded stays. May be called twice."""
+        _remove_all(self._handles, self._shared)
+
+    def __enter__(self) -> ActivationRecorder:
+        return self.attach()
+
+    def __exit__(self, *_: object) -> None:
+        self.detach()
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """Remove the hooks for a while, really: export, whole-model saves, fused fast paths."""
+        was_attached = self.attached
+        self.detach()
+        try:
+            yield
+        finally:
+            if was_attached:
+                self.attach()
+
+    @contextmanager
+    def phase(self, name: str) -> Iterator[None]:
+        """Record forwards under a phase of this name instead of train or eval."""
+        if not isinstance(name, str) or not name:
+            raise ValueError(f"`name` must be a non-empty string; got {name!r}.")
+        before, self._shared.phase = self._shared.phase, name
+        try:
+            yield
+        finally:
+            self._shared.phase = before
+
+    def mask(self, samples: Tensor) -> None:
+        """Leave samples out of the next forward: padding tokens, say.
+
+        Parameters
+        ----------
+        samples : Tensor of bool, shape (batch,) or (batch, length)
+            True leaves the sample out, as in ``key_padding_mask``; a mask of tokens to attend
+            to is ``attention_mask == 0``. Its axes are the first axes of the observed tensors
+            beside the units'; a tensor that they do not fit is taken whole, and counted in
+            :attr:`skipped`.
+
+        Raises
+        ------
+        ValueError
+            If it is not a bool tensor.
+        """
+        if not isinstance(samples, Tensor) or samples.dtype != torch.bool or samples.dim() == 0:
+            got = f"{samples.dtype}" if isinstance(samples, Tensor) else type(samples).__name__
+            raise ValueError(
+                "`samples` must be a bool tensor, True where a sample is left out "
+                f"(for an attention mask: `attention_mask == 0`); got {got}."
+            )
+        keep = (~samples.detach()).flatten().nonzero().flatten()
+        self._shared.mask = (tuple(samples.shape), keep)
+
+    @property
+    def grad_scale(self) -> Any:
+        """Scale (a number or a GradScaler) that gradients are divided by before recording."""
+        return self._shared.grad_scale
+
+    @grad_scale.setter
+    def grad_scale(self, scale: Any) -> None:
+        self._shared.grad_scale = scale
+
+    # ---- steps and windows -----------------------------------------------------------------------
+
+    def step(self, step: int | None = None, **scalars: float) -> None:
+        """Close a step, and the window if it is full.
+
+        Parameters
+        ----------
+        step : int, optional
+            Number of the step that ends here; None counts on from the last.
+        **scalars : float
+            Numbers to keep beside it: ``loss=loss.item()``.
+
+        Raises
+        ------
+        ValueError
+            If ``step`` goes backwards or a scalar is no number.
+        """
+        if step is not None:
+            self._number(step)
+        for name, value in scalars.items():
+            scalar = Scalar.of(_number_of(name, value))
+            known = self._scalars.get(name)
+            self._scalars[name] = scalar if known is None else known.merge(scalar)
+        self._steps_open += 1
+        self._steps += 1
+        if self._steps_open >= self._width:
+            self._close()
+        self._step += 1
+        shared = self._shared
+        shared.step = self._step
+        shared.active = self._steps % self._every == 0 and not shared.forked
+        if shared.stack:
+            shared.end()  # a forward that was interrupted
+        shared.mask = None
+        shared.forward += 1
+
+    def _number(self, step: int) -> None:
+        if isinstance(step, bool) or not isinstance(step, int) or step < self._step:
+            raise ValueError(f"`step` must be an integer of at least {self._step}; got {step!r}.")
+        if not self._steps_open:
+            self._first = step
+        self._step = step
+
+    def _close(self) -> None:
+        """Turn the open window into closed ones, one per phase."""
+        windows = self._open_windows()
+        if not windows:
+            return  # nothing observed yet: the window goes on
+        for _, leaf in self._shared.leaves():
+            leaf.state.reset()
+        for window in windows:
+            self._closed.setdefault(window.phase, []).append(window)
+        phase = default_phase(window.phase for window in windows)
+        self._latest = next(window for window in windows if window.phase == phase)
+        self._carried, self._scalars = [], {}
+        self._first, self._steps_open = self._step + 1, 0
+        self._bound()
+
+    def _open_windows(self) -> list[Window]:
+        """Copy what the open window holds, by phase."""
+        slope = self._shared.options.saturation_slope
+        by_phase: dict[str, dict[str, TensorStats]] = {}
+        for phase, leaf in self._shared.leaves():
+            if leaf.state.calls:
+                by_phase.setdefault(phase, {})[leaf.site.key] = leaf.snapshot(slope)
+        phases = dict.fromkeys((*(w.phase for w in self._carried), *by_phase))
+        main = default_phase(phases)
+        windows = []
+        for phase in phases:
+            scalars = self._scalars if phase == main else {}
+            window = Window(self._first, self._step, phase, by_phase.get(phase, {}), dict(scalars))
+            for earlier in self._carried:
+                window = earlier.merge(window) if earlier.phase == phase else window
+            windows.append(window)
+        return windows
+
+    # ---- bounded memory --------------------------------------------------------------------------
+
+    @property
+    def nbytes(self) -> int:
+        """Memory of hot state and closed windows together, in bytes."""
+        closed = chain.from_iterable(self._closed.values())
+        return self._shared.nbytes + sum(window.nbytes for window in closed)
+
+    def _bound(self) -> None:
+        if self._fixed is None and any(len(w) > WINDOW_CAP for w in self._closed.values()):
+            self._halve(WINDOW_CAP)
+        while self.nbytes > self._budget:
+            if self._fixed is None and self._halve(WINDOW_FLOOR):
+                continue
+            if not (self._drop_units() or self._drop_resolution()):
+                self._dropped["what must be kept alone exceeds the budget"] = None
+                return
+
+    def _halve(self, floor: int) -> bool:
+        """Merge neighbours of each phase that has more than ``floor`` windows."""
+        longest = max(map(len, self._closed.values()), default=0)
+        if longest <= floor:
+            return False
+        for phase, windows in self._closed.items():
+            if len(windows) > floor:
+                pairs = zip(windows[::2], [*windows[1::2], None], strict=False)
+                self._closed[phase] = [a if b is None else a.merge(b) for a, b in pairs]
+        self._width *= 2
+        return True
+
+    def _drop_units(self) -> bool:
+        """Pool the units of the oldest window that still tells them apart."""
+        reason = "dropped to fit the budget"
+        for windows in self._closed.values():
+            for i, window in enumerate(windows[:-1]):
+                if any(stats.units for stats in window.values()):
+                    windows[i] = window.map(lambda stats: stats.pool_units(reason))
+                    self._dropped["per-unit detail of old windows"] = None
+                    return True
+        return False
+
+    def _drop_resolution(self) -> bool:
+        """Halve the resolution of every histogram."""
+        shared = self._shared
+        finest = max((leaf.state.spec.resolution for _, leaf in shared.leaves()), default=0)
+        if finest == 0:
+            return False
+        shared.coarsest = finest - 1
+        for _, leaf in shared.leaves():
+            coarsen_state(leaf.state, shared.coarsest)
+        for windows in self._closed.values():
+            windows[:] = [w.map(lambda stats: stats.coarsen(shared.coarsest)) for w in windows]
+        self._dropped = {k: None for k in self._dropped if not k.startswith("histogram")}
+        self._dropped[f"histogram resolution above {shared.coarsest}"] = None
+        return True
+
+    # ---- reading ---------------------------------------------------------------------------------
+
+    @property
+    def recording(self) -> Recording:
+        """All that was recorded, the open window included, without the model."""
+        windows = [*chain.from_iterable(self._closed.values()), *self._open_windows()]
+        windows.sort(key=lambda w: (w.first_step, w.last_step))
+        return Recording(windows, self._known_sites(), self._notes())
+
+    @property
+    def latest(self) -> Window | None:
+        """The last closed window (train's, if several phases closed together), or None."""
+        return self._latest
+
+    @property
+    def sites(self) -> tuple[str, ...]:
+        """Every site: those seen, and observed modules not called yet."""
+        known = self._known_sites()
+        silent = [
+            Site(slot.name, order=slot.order)
+            for slot in self._shared.slots
+            if not slot.table and "output" in self._shared.options.capture
+        ]
+        every = sorted((*known.values(), *silent), key=lambda site: site.order)
+        return tuple(dict.fromkeys(site.key for site in every))
+
+    def _known_sites(self) -> dict[str, Site]:
+        sites = {leaf.site.key: leaf.site for _, leaf in self._shared.leaves()}
+        for window in (*chain.from_iterable(self._closed.values()), *self._carried):
+            for key in window:  # of a resumed run
+                sites.setdefault(key, Site(*split_key(key)))
+        return sites
+
+    def __getitem__(self, key: str | tuple[str, str]) -> TensorStats:
+        name, kind = split_key(key)
+        site = join_key((self._resolve(name), kind))
+        parts = list(self._parts(site))
+        if parts:
+            phase = default_phase(seen for seen, _ in parts)
+            return sum((s for seen, s in parts if seen == phase), start=TensorStats.empty())
+        if any(name == slot.name for slot in self._shared.slots):
+            raise KeyError(self._why_absent(site, kind))
+        raise KeyError(f"no site {site!r} is recorded{close_matches(site, self.sites)}")
+
+    def _parts(self, site: str) -> Iterator[tuple[str, TensorStats]]:
+        """Yield one site's statistics with their phases, closed windows first."""
+        for window in (*chain.from_iterable(self._closed.values()), *self._carried):
+            if site in window.stats:
+                yield window.phase, window.stats[site]
+        for phase, leaf in self._shared.leaves():
+            if leaf.state.calls and leaf.site.key == site:
+                yield phase, leaf.snapshot(self._shared.options.saturation_slope)
+
+    def _resolve(self, name: str) -> str:
+        return self._aliases.get(name, name)
+
+    def _why_absent(self, site: str, kind: str) -> str:
+        if kind not in self._shared.options.capture:
+            return f"{site!r} is not recorded: add {kind!r} to `capture`."
+        leaves = [key for key in self if key.startswith(f"{site}[")]
+        if leaves:
+            return f"{site!r} gives several tensors: ask for one of {leaves}."
+        name = site.partition(":")[0]
+        if name in self._shared.off:
+            return f"{site!r} was turned off: {self._shared.off[name]}"
+        return f"nothing was seen at {site!r} yet."
+
+    def __iter__(self) -> Iterator[str]:
+        known = self._known_sites()
+        return iter(sorted(known, key=lambda key: site_order(known[key])))
+
+    def __len__(self) -> int:
+        return len(self._known_sites())
+
+    def __bool__(self) -> bool:
+        return True
+
+    def select(self, **choice: Any) -> Recording:
+        """Return part of the recording; see :meth:`Recording.select`."""
+        return self.recording.select(**choice)
+
+    def never_called(self) -> tuple[str, ...]:
+        """Return observed modules whose forward has not run: used functionally, or dead code."""
+        return tuple(slot.name for slot in self._shared.slots if not slot.calls)
+
+    @property
+    def skipped(self) -> dict[tuple[str, str], int]:
+        """How often something could not be observed, by ``(site, reason)``."""
+        return dict(self._shared.skipped)
+
+    def summary(self) -> Summary:
+        """Return a table of every site with what was dropped, skipped or never called."""
+        return Summary(self.recording, kernel=self._shared.kernel.NAME)
+
+    def _notes(self) -> tuple[str, ...]:
+        notes = [f"turned off: {name} ({reason})" for name, reason in self._shared.off.items()]
+        silent = self.never_called()
+        if silent:
+            notes.append(f"never called: {', '.join(silent)}")
+        notes += [
+            f"skipped {count} x {site}: {reason}"
+            for (site, reason), count in self._shared.skipped.items()
+        ]
+        if self._dropped:
+            notes.append(f"dropped to fit {self._budget} bytes: {', '.join(self._dropped)}")
+        return tuple(notes)
+
+    # ---- resuming --------------------------------------------------------------------------------
+
+    def reset(self) -> None:
+        """Forget everything recorded; the hooks stay as they are."""
+        for slot in self._shared.slots:
+            slot.table.clear()
+            slot.calls = 0
+        self._shared.skipped.clear()
+        self._forget()
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what a resumed run needs, as numbers, strings and tensors.
+
+        ``torch.load(..., weights_only=True)`` reads it back.
+        """
+        return {
+            "version": 1,
+            "step": self._step,
+            "first": self._first,
+            "steps_open": self._steps_open,
+            "steps": self._steps,
+            "width": self._width,
+            "closed": [pack_window(w) for ws in self._closed.values() for w in ws],
+            "open": [pack_window(w) for w in self._open_windows()],
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from :meth:`state_dict`; what was recorded here before is forgotten.
+
+        Raises
+        ------
+        ValueError
+            If the state is of an unknown version.
+        """
+        if state.get("version") != 1:
+            raise ValueError(f"`state` must be of version 1; got {state.get('version')!r}.")
+        self.reset()
+        self._step = self._shared.step = state["step"]
+        self._first, self._steps_open = state["first"], state["steps_open"]
+        self._steps, self._width = state["steps"], state["width"]
+        self._shared.active = self._steps % self._every == 0
+        for packed in state["closed"]:
+            window = unpack_window(packed)
+            self._closed.setdefault(window.phase, []).append(window)
+        self._carried = [unpack_window(packed) for packed in state["open"]]
+        for window in self._carried:
+            self._scalars.update(window.scalars)
+        self._carried = [replace(window, scalars={}) for window in self._carried]
+
+    def __repr__(self) -> str:
+        state = "attached" if self.attached else "detached"
+        return (
+            f"ActivationRecorder({len(self._shared.slots)} modules, "
+            f"capture={'+'.join(sorted(self._shared.options.capture))}, "
+            f"{state}, step {self._step}, {sum(map(len, self._closed.values()))} windows)"
+        )
+
+
+def _remove_all(handles: list[RemovableHandle], shared: Shared) -> None:
+    for handle in handles:
+        handle.remove()
+    handles.clear()
+    shared.end()
+
+
+def _positive(name: str, value: int) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise ValueError(f"`{name}` must be an integer of at least 1; got {value!r}.")
+    return value
+
+
+def _share(name: str, value: float) -> float:
+    if not isinstance(value, int | float) or not 0 < value < 1:
+        raise ValueError(f"`{name}` must be in (0, 1); got {value!r}.")
+    return float(value)
+
+
+def _number_of(name: str, value: Any) -> float:
+    try:
+        return float(value)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise ValueError(f"scalar `{name}` must be a number; got {value!r}.") from error
+
+
+def _capture(capture: str | Sequence[str]) -> frozenset[str]:
+    kinds = (capture,) if isinstance(capture, str) else tuple(capture)
+    if not kinds or any(kind not in KINDS for kind in kinds):
+        raise ValueError(f"`capture` must be some of {KINDS}; got {capture!r}.")
+    return frozenset(kinds)
+
+
+def _patterns(name: str, patterns: str | Sequence[str] | None) -> tuple[str, ...]:
+    many = (patterns,) if isinstance(patterns, str) else tuple(patterns or ())
+    if any(not isinstance(pattern, str) for pattern in many):
+        raise ValueError(f"`{name}` must be a pattern or a list of patterns; got {patterns!r}.")
+    return many
+
+
+def _by_pattern(name: str, given: Any, check: Callable[[Any], Any]) -> dict[str, Any]:
+    if not isinstance(given, Mapping) or any(not isinstance(key, str) for key in given):
+        raise ValueError(f"`{name}` must map site patterns to values; got {given!r}.")
+    return {join_key(pattern): check(value) for pattern, value in given.items()}
+
+
+def _resolutions(resolution: int | Mapping[str, int]) -> dict[str, int]:
+    if isinstance(resolution, Mapping):
+        return _by_pattern("resolution", resolution, require_resolution)
+    k = require_resolution(resolution)
+    return {"*": k, "*:input": k, "*:grad": k}
+
+
+def _edges(edges: Mapping[str, Any] | None) -> dict[str, tuple[float, ...]]:
+    return {} if edges is None else _by_pattern("edges", edges, named_edges)

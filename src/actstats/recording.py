@@ -1,0 +1,358 @@
+"""Windows and sites: what was recorded, without the model."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from actstats.sites import Site, close_matches, join_key, matches
+from actstats.stats import FIGURES, TensorStats, pack, unpack
+
+if TYPE_CHECKING:
+    import pandas
+
+__all__ = ["Recording", "Scalar", "Window"]
+
+Steps = int | tuple[int, int] | range | slice
+
+
+@dataclass(frozen=True)
+class Scalar:
+    """A number given to ``step()``, over the steps of a window.
+
+    Parameters
+    ----------
+    count : int
+        Steps that gave it.
+    total : float
+        Their sum.
+    min, max, last : float
+        Least, largest and latest value.
+    """
+
+    count: int
+    total: float
+    min: float
+    max: float
+    last: float
+
+    @classmethod
+    def of(cls, value: float) -> Scalar:
+        """Return the summary of one value."""
+        return cls(1, value, value, value, value)
+
+    @property
+    def mean(self) -> float:
+        """Mean over the steps."""
+        return self.total / self.count
+
+    def merge(self, other: Scalar) -> Scalar:
+        """Return the summary of both, ``other`` being the later."""
+        return Scalar(
+            self.count + other.count,
+            self.total + other.total,
+            min(self.min, other.min),
+            max(self.max, other.max),
+            other.last,
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class Window(Mapping[str, TensorStats]):
+    """Consecutive steps of one phase, summarised together: a mapping from site to statistics.
+
+    Parameters
+    ----------
+    first_step, last_step : int
+        Inclusive.
+    phase : str
+        ``"train"``, ``"eval"`` or a name of the user's.
+    stats : mapping of str to TensorStats
+        By site.
+    scalars : mapping of str to Scalar
+        What was given to ``step()``.
+    """
+
+    first_step: int
+    last_step: int
+    phase: str
+    stats: Mapping[str, TensorStats]
+    scalars: Mapping[str, Scalar] = field(default_factory=dict)
+
+    def __getitem__(self, key: str | tuple[str, str]) -> TensorStats:
+        site = join_key(key)
+        if site not in self.stats:
+            raise KeyError(
+                f"no site {site!r} in this window{close_matches(site, list(self.stats))}"
+            )
+        return self.stats[site]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.stats)
+
+    def __len__(self) -> int:
+        return len(self.stats)
+
+    @cached_property
+    def nbytes(self) -> int:
+        """Memory held by the statistics, in bytes."""
+        return sum(stats.nbytes for stats in self.stats.values())
+
+    def merge(self, other: Window) -> Window:
+        """Return both windows as one; neither changes.
+
+        Raises
+        ------
+        ValueError
+            If the phases differ.
+        """
+        if self.phase != other.phase:
+            raise ValueError(
+                f"windows of different phases do not merge: {self.phase!r} and {other.phase!r}."
+            )
+        return Window(
+            min(self.first_step, other.first_step),
+            max(self.last_step, other.last_step),
+            self.phase,
+            _union(self.stats, other.stats),
+            _union(self.scalars, other.scalars),
+        )
+
+    def map(self, change: Any) -> Window:
+        """Return the window with ``change(stats)`` for each site's statistics."""
+        return replace(self, stats={site: change(stats) for site, stats in self.stats.items()})
+
+    def __repr__(self) -> str:
+        return (
+            f"Window(steps {self.first_step}-{self.last_step}, {self.phase}, "
+            f"{len(self)} site{'s' * (len(self) != 1)})"
+        )
+
+
+class Recording(Mapping[str, TensorStats]):
+    """Windows by sites: a mapping from site to the merge of its windows.
+
+    Where a site was seen in several phases, ``recording[site]`` is train's; others by
+    ``recording.select(phase="eval")[site]``.
+
+    Parameters
+    ----------
+    windows : iterable of Window
+        In order of time.
+    sites : mapping of str to Site, optional
+        What is known of each site.
+    notes : sequence of str, optional
+        What was dropped or never seen.
+    """
+
+    def __init__(
+        self,
+        windows: Iterable[Window] = (),
+        sites: Mapping[str, Site] | None = None,
+        notes: Sequence[str] = (),
+    ) -> None:
+        self.windows: tuple[Window, ...] = tuple(windows)
+        seen = dict.fromkeys(site for window in self.windows for site in window)
+        known = dict(sites or {})
+        self.sites: dict[str, Site] = {
+            site: known.get(site) or Site(join_key(site))
+            for site in sorted(seen, key=lambda key: site_order(known.get(key)))
+        }
+        self.notes: tuple[str, ...] = tuple(notes)
+        self._merged: dict[str, TensorStats] = {}
+
+    # ---- reading -----------------------------------------------------------------------------
+
+    def __getitem__(self, key: str | tuple[str, str]) -> TensorStats:
+        site = join_key(key)
+        if site not in self.sites:
+            raise KeyError(f"no site {site!r} in this recording{close_matches(site, list(self))}")
+        if site not in self._merged:
+            held = [window for window in self.windows if site in window.stats]
+            phase = default_phase(window.phase for window in held)
+            parts = (window.stats[site] for window in held if window.phase == phase)
+            self._merged[site] = sum(parts, start=TensorStats.empty())
+        return self._merged[site]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.sites)
+
+    def __len__(self) -> int:
+        return len(self.sites)
+
+    def __bool__(self) -> bool:
+        return True
+
+    @property
+    def phases(self) -> tuple[str, ...]:
+        """The phases seen, in order."""
+        return tuple(dict.fromkeys(window.phase for window in self.windows))
+
+    @property
+    def nbytes(self) -> int:
+        """Memory held by the statistics, in bytes."""
+        return sum(window.nbytes for window in self.windows)
+
+    def select(
+        self,
+        site: str | Sequence[str] | None = None,
+        phase: str | None = None,
+        steps: Steps | None = None,
+    ) -> Recording:
+        """Return the part of the recording that fits all that is given.
+
+        Parameters
+        ----------
+        site : str or sequence of str, optional
+            Patterns of sites; ``*`` and ``?`` are wildcards, ``"fc*:grad"`` means gradients.
+        phase : str, optional
+            ``"train"``, ``"eval"`` or a name of the user's.
+        steps : int, (first, last), range or slice, optional
+            Windows that overlap these steps; ``(first, last)`` is inclusive.
+
+        Raises
+        ------
+        KeyError
+            If nothing matches ``site`` or ``phase``.
+        """
+        if phase is not None and phase not in self.phases:
+            raise KeyError(
+                f"no phase {phase!r} in this recording{close_matches(phase, self.phases)}"
+            )
+        patterns = (site,) if isinstance(site, str) else site
+        kept = [s for s in self if patterns is None or any(matches(p, s) for p in patterns)]
+        if patterns is not None and not kept:
+            raise KeyError(
+                f"no site {site!r} in this recording{close_matches(str(site), list(self))}"
+            )
+        wanted = set(kept)
+        first, last = _bounds(steps)
+        windows = (
+            replace(w, stats={s: stats for s, stats in w.stats.items() if s in wanted})
+            for w in self.windows
+            if (phase is None or w.phase == phase) and w.first_step <= last and w.last_step >= first
+        )
+        return Recording(windows, self.sites, self.notes)
+
+    # ---- joining -----------------------------------------------------------------------------
+
+    def __add__(self, other: Recording) -> Recording:
+        """Return both recordings as one: windows of the same steps and phase are merged."""
+        if not isinstance(other, Recording):
+            return NotImplemented
+        joined: dict[tuple[str, int, int], Window] = {}
+        for window in (*self.windows, *other.windows):
+            key = (window.phase, window.first_step, window.last_step)
+            joined[key] = joined[key].merge(window) if key in joined else window
+        windows = sorted(joined.values(), key=lambda w: (w.first_step, w.last_step))
+        notes = dict.fromkeys((*self.notes, *other.notes))
+        return Recording(windows, {**other.sites, **self.sites}, tuple(notes))
+
+    # ---- exporting ---------------------------------------------------------------------------
+
+    def to_pandas(self, *, long: bool = False) -> pandas.DataFrame:
+        """Return a data frame: one row per window and site, a column per figure.
+
+        Parameters
+        ----------
+        long : bool, default False
+            One row per window, site and figure instead (columns ``figure`` and ``value``).
+
+        Returns
+        -------
+        DataFrame
+            Columns ``window``, ``first_step``, ``last_step``, ``phase``, ``site`` (an ordered
+            categorical), then the figures; nan where one does not apply.
+        """
+        import pandas as pd
+
+        keys = ["window", "first_step", "last_step", "phase", "site"]
+        rows = [
+            (i, w.first_step, w.last_step, w.phase, site, *w.stats[site].to_dict().values())
+            for i, w in enumerate(self.windows)
+            for site in self
+            if site in w.stats
+        ]
+        frame = pd.DataFrame(rows, columns=[*keys, *FIGURES])
+        frame["site"] = pd.Categorical(frame["site"], categories=list(self), ordered=True)
+        if not long:
+            return frame
+        return frame.melt(id_vars=keys, var_name="figure", value_name="value")
+
+    def __repr__(self) -> str:
+        if not self.windows:
+            return "Recording(empty)"
+        first = min(window.first_step for window in self.windows)
+        last = max(window.last_step for window in self.windows)
+        return (
+            f"Recording({len(self)} sites x {len(self.windows)} windows, "
+            f"steps {first}-{last}, {'+'.join(self.phases)})"
+        )
+
+
+def default_phase(phases: Iterable[str]) -> str | None:
+    """Return train's where it was seen, else the first phase, else None."""
+    seen = list(phases)
+    return "train" if "train" in seen else next(iter(seen), None)
+
+
+def site_order(site: Site | None) -> tuple[float, str]:
+    """Sort sites by their module's place in the model, output before grad before input."""
+    if site is None:
+        return math.inf, ""
+    return site.order, "" if site.kind == "output" else site.kind
+
+
+def _union(a: Mapping[str, Any], b: Mapping[str, Any]) -> dict[str, Any]:
+    """Merge two mappings; a key of one side only is kept as it is."""
+    union = dict(a)
+    for key, value in b.items():
+        union[key] = union[key].merge(value) if key in union else value
+    return union
+
+
+def _bounds(steps: Steps | None) -> tuple[float, float]:
+    """Return inclusive ends of a choice of steps."""
+    if steps is None:
+        return -math.inf, math.inf
+    if isinstance(steps, slice):
+        if steps.step not in (None, 1):
+            raise ValueError(f"`steps` as a slice must have no stride; got {steps!r}.")
+        stop = math.inf if steps.stop is None else steps.stop - 1
+        return -math.inf if steps.start is None else steps.start, stop
+    if isinstance(steps, range):
+        return (steps[0], steps[-1]) if len(steps) else (math.inf, -math.inf)
+    if isinstance(steps, int):
+        return steps, steps
+    first, last = steps
+    return first, last
+
+
+# ---- packing ---------------------------------------------------------------------------------
+
+
+def pack_window(window: Window) -> dict[str, Any]:
+    """Return a window as plain numbers, strings and tensors."""
+    return {
+        "first_step": window.first_step,
+        "last_step": window.last_step,
+        "phase": window.phase,
+        "stats": {site: pack(stats) for site, stats in window.stats.items()},
+        "scalars": {
+            name: [s.count, s.total, s.min, s.max, s.last] for name, s in window.scalars.items()
+        },
+    }
+
+
+def unpack_window(packed: Mapping[str, Any]) -> Window:
+    """Rebuild what :func:`pack_window` made."""
+    return Window(
+        packed["first_step"],
+        packed["last_step"],
+        packed["phase"],
+        {site: unpack(stats) for site, stats in packed["stats"].items()},
+        {name: Scalar(*values) for name, values in packed["scalars"].items()},
+    )

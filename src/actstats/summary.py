@@ -1,0 +1,131 @@
+"""The table that ``recorder.summary()`` shows: plain text, HTML, or rich."""
+
+from __future__ import annotations
+
+import html
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from actstats.recording import Recording
+from actstats.stats import TensorStats
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+__all__ = ["Summary"]
+
+_COLUMNS = (
+    ("calls", "calls"),
+    ("mean", "mean"),
+    ("std", "std"),
+    ("min", "min"),
+    ("max", "max"),
+    ("zero %", "zero_fraction"),
+    ("saturated %", "saturated_fraction"),
+    ("dead %", "dead_fraction"),
+)
+_EXPLAINED = ("saturated_fraction", "dead_fraction")
+
+
+class Summary:
+    """A table of sites and figures; ``str()`` is plain text.
+
+    Parameters
+    ----------
+    recording : Recording
+        What to show; a site seen in several phases is shown in each.
+    kernel : str
+        Name of the kernel that ran.
+    """
+
+    def __init__(self, recording: Recording, *, kernel: str = "reference") -> None:
+        self.kernel = kernel
+        self.notes = recording.notes
+        self.title = repr(recording)
+        self.header = ("site", "module", "phase", *(title for title, _ in _COLUMNS))
+        self.rows: list[tuple[str, ...]] = []
+        self.reasons: list[str] = []
+        self._read(recording)
+
+    def _read(self, recording: Recording) -> None:
+        missing: dict[str, list[str]] = {}
+        for phase in recording.phases:
+            part = recording.select(phase=phase)
+            for site, stats in part.items():
+                module = recording.sites[site].module_type
+                figures = (_shown(name, stats) for _, name in _COLUMNS)
+                self.rows.append((site, module, phase, *figures))
+                for text in _remarks(stats):
+                    missing.setdefault(text, []).append(site)
+        for text, sites in missing.items():
+            names = list(dict.fromkeys(sites))
+            more = f" and {len(names) - 4} more" if len(names) > 4 else ""
+            self.reasons.append(f"{', '.join(names[:4])}{more}: {text}")
+
+    @property
+    def footer(self) -> list[str]:
+        """Lines below the table: the kernel, what is missing and why."""
+        return [f"kernel: {self.kernel}", *self.notes, *self.reasons]
+
+    def __str__(self) -> str:
+        table = [self.header, *self.rows]
+        widths = [max(len(row[i]) for row in table) for i in range(len(self.header))]
+        lines = [self.title, *(_line(row, widths) for row in table)]
+        lines.insert(2, _line(["-" * width for width in widths], widths))
+        return "\n".join([*lines, *self.footer])
+
+    __repr__ = __str__
+
+    def _repr_html_(self) -> str:
+        def cells(tag: str, row: Sequence[str]) -> str:
+            return "<tr>" + "".join(f"<{tag}>{html.escape(c)}</{tag}>" for c in row) + "</tr>"
+
+        body = "".join(cells("td", row) for row in self.rows)
+        footer = "".join(f"<li>{html.escape(line)}</li>" for line in self.footer)
+        return (
+            f"<table><caption>{html.escape(self.title)}</caption><thead>"
+            f"{cells('th', self.header)}</thead><tbody>{body}</tbody></table><ul>{footer}</ul>"
+        )
+
+    def __rich__(self) -> Table:
+        from rich.table import Table
+
+        table = Table(title=self.title, caption="\n".join(self.footer))
+        for i, title in enumerate(self.header):
+            table.add_column(title, justify="left" if i < 3 else "right")
+        for row in self.rows:
+            table.add_row(*row)
+        return table
+
+
+def _line(row: Sequence[str], widths: Sequence[int]) -> str:
+    cells = [
+        c.ljust(w) if i < 3 else c.rjust(w)
+        for i, (c, w) in enumerate(zip(row, widths, strict=True))
+    ]
+    return "  ".join(cells).rstrip()
+
+
+def _shown(name: str, stats: TensorStats) -> str:
+    value: Any = getattr(stats, name)
+    if isinstance(value, int):
+        return str(value)
+    if math.isnan(value):
+        return "-"
+    return f"{100 * value:.1f}" if name.endswith("_fraction") else f"{value:.4g}"
+
+
+def _remarks(stats: TensorStats) -> list[str]:
+    """Return what a reader must know of a row: reasons for dashes, and warnings."""
+    remarks = []
+    if stats.activation is not None:
+        reasons = dict.fromkeys(stats.why(figure) for figure in _EXPLAINED)
+        remarks += [reason for reason in reasons if reason]
+    if "units" in stats.notes:
+        remarks.append(f"no per-unit figures: {stats.notes['units']}")
+    if stats.nan_count or stats.inf_count:
+        remarks.append(f"{stats.nan_count} NaN and {stats.inf_count} Inf, not in the other figures")
+    if stats.under_resolved:
+        remarks.append("under-resolved: narrow and far from zero; raise `resolution` for this site")
+    return remarks
