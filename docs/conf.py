@@ -1,0 +1,143 @@
+"""How the pages are made: `python -m nox -s docs`. Needs no network."""
+
+import importlib.metadata
+import re
+import sys
+import warnings
+from itertools import pairwise
+from pathlib import Path
+
+from sphinx.application import Sphinx
+from sphinx.errors import ExtensionError
+
+HERE = Path(__file__).parent
+sys.path.insert(0, str(HERE / "_ext"))
+
+project = "actstats"
+author = "actstats contributors"
+copyright = "2026, actstats contributors"
+release = importlib.metadata.version("torch-actstats")
+version = release
+
+extensions = [
+    "myst_parser",
+    "numpydoc",
+    "sphinx.ext.autodoc",
+    "sphinx.ext.autosummary",
+    "sphinx.ext.doctest",
+    "sphinx.ext.intersphinx",
+    "sphinx.ext.viewcode",
+    "sphinx_copybutton",
+    "sphinx_design",
+    "sphinx_gallery.gen_gallery",
+    "offline_inventories",
+]
+exclude_patterns = ["_ext", "tutorials/*.ipynb", "tutorials/*.py", "tutorials/*.md5"]
+default_role = "code"  # docstrings are read in a terminal first: `x` is code there
+nitpicky = True
+
+# -- Markdown ------------------------------------------------------------------------------------
+
+myst_enable_extensions = ["colon_fence", "deflist", "dollarmath"]
+myst_heading_anchors = 3
+copybutton_exclude = ".linenos, .gp, .go"  # copy the code without prompts and output
+
+# -- The reference -------------------------------------------------------------------------------
+
+autodoc_member_order = "bysource"
+autodoc_typehints = "none"  # the docstrings give types with shape, range and default
+autosummary_generate = False  # one hand-written page for each group
+numpydoc_show_class_members = False  # autodoc lists them, on the same page
+numpydoc_xref_param_type = True  # link the types that are named here, leave every other word alone
+numpydoc_xref_ignore = "all"
+numpydoc_xref_aliases = {
+    "ActivationRecorder": "actstats.ActivationRecorder",
+    "Recording": "actstats.Recording",
+    "Scalar": "actstats.Scalar",
+    "TensorStats": "actstats.TensorStats",
+    "Window": "actstats.Window",
+    "Axes": "matplotlib.axes.Axes",
+    "DataFrame": "pandas.DataFrame",
+    "Figure": "matplotlib.figure.Figure",
+    "Module": "torch.nn.Module",
+    "ndarray": "numpy.ndarray",
+    "Sequential": "torch.nn.Sequential",
+    "Tensor": "torch.Tensor",
+}
+numpydoc_validation_checks = {
+    "GL07",  # sections in the usual order
+    "PR02",  # no parameter is documented that is not there
+    "PR03",  # and all in the order of the signature
+    "PR10",  # with a space before the colon
+}
+# Our docstrings have a section `Source`, which numpydoc's parser tells us it does not know; see
+# `source_as_references` below.
+warnings.filterwarnings("ignore", message="Unknown section Source")
+
+# Names of other projects link through the small inventories of _ext/offline_inventories.py. One
+# that is not in there cannot be checked without a network: it stays plain, and is no error.
+nitpick_ignore_regex = [
+    (r"py:.*", r"(collections|matplotlib|numpy|pandas|seaborn|torch|typing)\..*"),
+]
+
+# -- Snippets ------------------------------------------------------------------------------------
+
+doctest_test_doctest_blocks = ""  # those in docstrings are run by pytest
+doctest_global_setup = """
+import torch
+torch.manual_seed(0)
+"""
+
+# -- Tutorials -----------------------------------------------------------------------------------
+
+sphinx_gallery_conf = {
+    "examples_dirs": "../examples",
+    "gallery_dirs": "tutorials",
+    "filename_pattern": r"(bn_tutorial|digits)\.py$",  # these are run, the others only shown
+    "ignore_pattern": r"(__init__|conftest)\.py$|/_",
+    "reset_argv": "gallery_of_files.output_arguments",
+    "image_scrapers": ("gallery_of_files.written_pictures",),
+    "within_subsection_order": "FileNameSortKey",
+    "abort_on_example_error": True,
+    "download_all_examples": False,
+    "show_memory": False,
+    "write_computation_times": False,
+    "inspect_global_variables": False,
+}
+suppress_warnings = ["config.cache"]
+
+# -- The pages -----------------------------------------------------------------------------------
+
+html_theme = "pydata_sphinx_theme"
+html_title = "actstats"
+html_static_path = ["_static"]
+html_css_files = ["actstats.css"]
+html_show_sourcelink = False
+html_theme_options = {
+    "navigation_with_keys": False,
+    "secondary_sidebar_items": ["page-toc"],
+    "show_prev_next": False,
+    "footer_start": ["copyright"],
+    "footer_end": [],
+}
+
+
+def source_as_references(
+    app: Sphinx, what: str, name: str, obj: object, options: object, lines: list[str]
+) -> None:
+    """Let numpydoc read our `Source` sections, which it calls `References`."""
+    for i, (title, rule) in enumerate(pairwise(lines.copy())):
+        if title.strip() == "Source" and re.fullmatch(r"\s*-{3,}\s*", rule):
+            lines[i : i + 2] = ["References", "----------"]
+
+
+def same_ten_lines_in_the_readme(app: Sphinx) -> None:
+    """Fail unless the README shows the lines that the front page shows, which doctest runs."""
+    (shown,) = re.findall(r"```\{testcode\}\n(.*?)```", (HERE / "index.md").read_text(), re.DOTALL)
+    if f"```python\n{shown}```" not in (HERE.parent / "README.md").read_text():
+        raise ExtensionError("README.md and docs/index.md show different lines of first use")
+
+
+def setup(app: Sphinx) -> None:
+    app.connect("autodoc-process-docstring", source_as_references, priority=100)
+    app.connect("builder-inited", same_ten_lines_in_the_readme)
