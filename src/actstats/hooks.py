@@ -132,7 +132,7 @@ class Shared:
         self.delimited = False  # some module tells where forwards begin
         self.mask: tuple[tuple[int, ...], Tensor] | None = None
         self.grad_scale: Any = None
-        self.producers: dict[int, tuple[Slot, str]] = {}
+        self.producers: dict[int, tuple[Slot, str, weakref.ref[Tensor]]] = {}
         self.skipped: Counter[tuple[str, str]] = Counter()
         self.off: dict[str, str] = {}
         self.coarsest = 7
@@ -201,7 +201,8 @@ def _after_fork() -> None:
         shared.forked, shared.active = True, False
 
 
-os.register_at_fork(after_in_child=_after_fork)
+if hasattr(os, "register_at_fork"):  # not on Windows
+    os.register_at_fork(after_in_child=_after_fork)
 
 
 def call_suffix(number: int) -> str:
@@ -338,7 +339,9 @@ class Slot(_Hook):
         found = self.shared.producers.get(id(args[0]))
         if found is None:
             return
-        slot, leaf = found
+        slot, leaf, tensor = found
+        if tensor() is not args[0]:
+            return  # another tensor, at the address of one that is gone
         self.source = f"{slot.name}{leaf}"
         axes = (entry.axis for key, entry in slot.table.items() if key[1:] == ("output", leaf))
         self.inherits = next(axes, None)
@@ -354,7 +357,7 @@ class Slot(_Hook):
                 shared.skip(self.name + suffix, reason)
                 continue
             if not recompute:
-                shared.producers[id(tensor)] = (self, suffix)
+                shared.producers[id(tensor)] = (self, suffix, weakref.ref(tensor))
                 if "output" in shared.options.capture:
                     self._add("output", suffix, module, tensor, phase)
             if "grad" in shared.options.capture:

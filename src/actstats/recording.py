@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from actstats.sites import Site, close_matches, join_key, matches
+from actstats.sites import Site, close_matches, join_key, matches, split_key
 from actstats.stats import FIGURES, TensorStats, pack, unpack
 
 if TYPE_CHECKING:
@@ -158,7 +158,7 @@ class Recording(Mapping[str, TensorStats]):
         seen = dict.fromkeys(site for window in self.windows for site in window)
         known = dict(sites or {})
         self.sites: dict[str, Site] = {
-            site: known.get(site) or Site(join_key(site))
+            site: known.get(site) or Site(*split_key(site))
             for site in sorted(seen, key=lambda key: site_order(known.get(key)))
         }
         self.notes: tuple[str, ...] = tuple(notes)

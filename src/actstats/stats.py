@@ -479,11 +479,25 @@ class TensorStats:
         return float(np.nanmean(self.moments.var)) / square if square else math.nan
 
     @property
+    def unit_mean(self) -> NDArray[np.float64] | None:
+        """Mean of each unit over its samples, shape (C,); None where units are pooled."""
+        return None if self._missing("units") else self.moments.mean
+
+    @property
+    def unit_std(self) -> NDArray[np.float64] | None:
+        """Standard deviation of each unit over its samples, shape (C,).
+
+        Read it beside :attr:`std`: a layer of constants has a healthy-looking tensor std.
+        """
+        return None if self._missing("units") else np.sqrt(self.moments.var)
+
+    @property
     def active_fraction(self) -> NDArray[np.float64] | None:
-        """Share of active samples per unit, shape (C,); None where it does not apply."""
+        """Share of active samples per unit, shape (C,), nan for units without a finite one."""
         if self._missing("active") or self.judged is None:
             return None
-        return np.asarray(self.judged.active / np.maximum(self.judged.seen, 1))
+        with np.errstate(invalid="ignore"):
+            return np.asarray(self.judged.active / self.judged.seen)
 
     @property
     def silent_units(self) -> BoolArray | None:
@@ -502,8 +516,10 @@ class TensorStats:
         r"""Units with mean \|a\| at most 2.5 % of the layer's, shape (C,); Sokar et al. 2023."""
         if self._missing("units"):
             return None
+        seen = self.moments.n > 0
         size = self.moments.abs_sum / np.maximum(self.moments.n, 1)
-        return np.asarray(size <= DORMANT_THRESHOLD * size.mean())
+        mean = size[seen].mean() if seen.any() else 0.0
+        return np.asarray(seen & (size <= DORMANT_THRESHOLD * mean))
 
     @property
     def saturated_units(self) -> BoolArray | None:
@@ -514,6 +530,15 @@ class TensorStats:
         return np.asarray(
             (hits >= SATURATED_UNIT_SHARE * self.judged.seen) & (self.judged.seen > 0)
         )
+
+    @property
+    def two_sided_units(self) -> BoolArray | None:
+        """Saturated units that sit on both sides (a sign code) rather than stuck on one, (C,)."""
+        saturated = self.saturated_units
+        if saturated is None or self.judged is None:
+            return None
+        rarer = np.minimum(self.judged.low, self.judged.high)
+        return saturated & (rarer >= (1 - SATURATED_UNIT_SHARE) * self.judged.seen)
 
     @property
     def silent_fraction(self) -> float:
@@ -678,9 +703,12 @@ _PREREQUISITE: dict[str, str] = {
     "saturated_high": "gate",
     "gate_openness": "gate",
     "saturated_units": "gate",
+    "two_sided_units": "gate",
     "signal_fraction": "units",
     "dormant_fraction": "units",
     "dormant_units": "units",
+    "unit_mean": "units",
+    "unit_std": "units",
     "silent_fraction": "active",
     "silent_units": "active",
     "active_fraction": "active",
