@@ -40,6 +40,8 @@ __all__ = ["FunctionalMode", "Options", "Shared", "Slot"]
 
 logger = logging.getLogger("actstats")
 
+Mask = tuple[tuple[int, ...], Tensor]  # its shape, and the samples that stay
+
 MAX_UNITS = 4096  # wider layers keep no per-unit detail
 MAX_CALLS = 8  # calls told apart by per_call; later ones are pooled as #9+
 
@@ -122,6 +124,7 @@ class Shared:
         self.kernel = kernel
         self.active = True
         self.forked = False
+        self.observed = False  # anything, in the open step
         self.busy = False
         self.step = 0
         self.phase: str | None = None
@@ -130,7 +133,7 @@ class Shared:
         self.stack: list[Slot] = []  # delimiting modules whose forward is running
         self.forward = 0  # number of the forward that runs
         self.delimited = False  # some module tells where forwards begin
-        self.mask: tuple[tuple[int, ...], Tensor] | None = None
+        self.mask: Mask | None = None
         self.grad_scale: Any = None
         self.producers: dict[int, tuple[Slot, str, weakref.ref[Tensor]]] = {}
         self.skipped: Counter[tuple[str, str]] = Counter()
@@ -321,13 +324,16 @@ class Slot(_Hook):
     # ---- steps of an observation ---------------------------------------------------------------
 
     def _count_call(self, args: Any) -> None:
-        shared = self.shared
-        if shared.delimited and not shared.stack:
-            shared.begin_alone()
+        self._begin_if_alone()
         self.calls += 1
         self.index = self._next_index()
-        self.forward = shared.forward
+        self.forward = self.shared.forward
         self._find_source(args)
+
+    def _begin_if_alone(self) -> None:
+        """Give a call outside the model's forward a forward of its own."""
+        if self.shared.delimited and not self.shared.stack:
+            self.shared.begin_alone()
 
     def _next_index(self) -> int:
         return self.index + 1 if self.forward == self.shared.forward else 1
@@ -359,13 +365,14 @@ class Slot(_Hook):
             if not recompute:
                 shared.producers[id(tensor)] = (self, suffix, weakref.ref(tensor))
                 if "output" in shared.options.capture:
-                    self._add("output", suffix, module, tensor, phase)
+                    self._add("output", suffix, module, tensor, phase, shared.mask)
             if "grad" in shared.options.capture:
-                self._watch_gradient(suffix, module, tensor, phase)
+                self._watch_gradient(suffix, module, tensor, phase, recompute)
 
     def _observe_input(self, module: nn.Module, args: Any, kwargs: Mapping[str, Any]) -> None:
         phase = self.shared.current_phase()
         self._find_source(args)
+        self._begin_if_alone()
         call = self._call_suffix(self._next_index())
         capture = self.shared.options.capture
         z = args[0] if args else None
@@ -378,7 +385,7 @@ class Slot(_Hook):
             if reason is not None:
                 self.shared.skip(f"{self.name}{call}{path}:input", reason)
             else:
-                self._add("input", call + path, module, tensor, phase)
+                self._add("input", call + path, module, tensor, phase, self.shared.mask)
 
     def _call_suffix(self, index: int) -> str:
         return call_suffix(index) if self.per_call else ""
@@ -390,11 +397,11 @@ class Slot(_Hook):
         module: nn.Module,
         tensor: Tensor,
         phase: str,
-        keep: tuple[tuple[int, ...], Tensor] | None = None,
+        mask: Mask | None,
         scale: float | Tensor | None = None,
     ) -> None:
         leaf = self._leaf(kind, suffix, module, tensor, phase)
-        x, axis = self._masked(plain(tensor), leaf, keep or self.shared.mask)
+        x, axis = self._masked(plain(tensor), leaf, mask)
         self._check_width(leaf, x, axis)
         self.shared.kernel.observe(
             x, leaf.state, unit_axis=axis, step=self.shared.step, scale=scale
@@ -406,13 +413,17 @@ class Slot(_Hook):
         self._check_width(leaf, x, axis)
         self.shared.kernel.judge(x, leaf.state, unit_axis=axis, step=self.shared.step)
 
-    def _watch_gradient(self, suffix: str, module: nn.Module, tensor: Tensor, phase: str) -> None:
-        if torch.is_grad_enabled() and tensor.requires_grad and not tensor.is_leaf:
+    def _watch_gradient(
+        self, suffix: str, module: nn.Module, tensor: Tensor, phase: str, recompute: bool
+    ) -> None:
+        if not torch.is_grad_enabled() or not tensor.requires_grad or tensor.is_leaf:
+            return
+        if recompute and self.per_call:
+            self.shared.skip(f"{self.name}:grad", "recomputed: its call number is unknown")
+        else:
             tensor.register_hook(GradientHook(self, suffix, module, phase, self.shared.mask))
 
-    def _masked(
-        self, x: Tensor, leaf: _Leaf, mask: tuple[tuple[int, ...], Tensor] | None
-    ) -> tuple[Tensor, int | None]:
+    def _masked(self, x: Tensor, leaf: _Leaf, mask: Mask | None) -> tuple[Tensor, int | None]:
         """Leave masked samples out; the mask's axes are the first ones beside the units'."""
         if mask is None:
             return x, leaf.axis
@@ -438,6 +449,7 @@ class Slot(_Hook):
     # ---- making a site ----------------------------------------------------------------------
 
     def _leaf(self, kind: str, suffix: str, module: nn.Module, tensor: Tensor, phase: str) -> _Leaf:
+        self.shared.observed = True
         leaf = self.table.get((phase, kind, suffix))
         if leaf is None:
             leaf = self._make_leaf(kind, suffix, module, tensor, phase)
@@ -506,7 +518,7 @@ class GradientHook(_Hook):
         suffix: str,
         module: nn.Module,
         phase: str,
-        mask: tuple[tuple[int, ...], Tensor] | None,
+        mask: Mask | None,
     ) -> None:
         self.slot = slot
         self.suffix = suffix
@@ -602,6 +614,8 @@ class FunctionalMode(TorchFunctionMode):
     ) -> Any:
         """Run the function; observe it if it is an activation."""
         kwargs = kwargs or {}
+        if torch.compiler.is_compiling():
+            return func(*args, **kwargs)
         shared = self.shared()
         if shared is None or not shared.active or shared.busy or not shared.stack:
             return func(*args, **kwargs)

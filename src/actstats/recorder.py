@@ -20,8 +20,10 @@ from actstats.recording import (
     Scalar,
     Window,
     default_phase,
+    pack_scalars,
     pack_window,
     site_order,
+    unpack_scalars,
     unpack_window,
 )
 from actstats.sites import KINDS, Site, close_matches, join_key, named_sites, selected, split_key
@@ -55,7 +57,7 @@ class ActivationRecorder(Mapping[str, TensorStats]):
         Which tensors; ``"grad"`` is the gradient of the loss with respect to outputs.
     functional : bool, default False
         Also observe ``F.relu``, ``torch.tanh`` and the like called inside a forward, as sites
-        such as ``block.relu()``.
+        such as ``block.relu()``; not those inside ``torch.compile``.
     every : int, default 1
         Observe each n-th step.
     window : int, optional
@@ -198,6 +200,7 @@ class ActivationRecorder(Mapping[str, TensorStats]):
 
     def _forget(self) -> None:
         self._step = 0  # number of the step that is open
+        self._last = 0  # number of the last closed step
         self._first = 0  # first step of the open window
         self._steps_open = 0
         self._steps = 0
@@ -209,6 +212,7 @@ class ActivationRecorder(Mapping[str, TensorStats]):
         self._dropped: dict[str, None] = {}
         self._shared.step = 0
         self._shared.active = True
+        self._shared.observed = False
 
     # ---- life cycle ----------------------------------------------------------------------------
 
@@ -332,6 +336,8 @@ class ActivationRecorder(Mapping[str, TensorStats]):
             self._scalars[name] = scalar if known is None else known.merge(scalar)
         self._steps_open += 1
         self._steps += 1
+        self._last = self._step
+        self._shared.observed = False
         if self._steps_open >= self._width:
             self._close()
         self._step += 1
@@ -374,10 +380,11 @@ class ActivationRecorder(Mapping[str, TensorStats]):
                 by_phase.setdefault(phase, {})[leaf.site.key] = leaf.snapshot(slope)
         phases = dict.fromkeys((*(w.phase for w in self._carried), *by_phase))
         main = default_phase(phases)
+        last = self._step if self._shared.observed else max(self._first, self._last)
         windows = []
         for phase in phases:
             scalars = self._scalars if phase == main else {}
-            window = Window(self._first, self._step, phase, by_phase.get(phase, {}), dict(scalars))
+            window = Window(self._first, last, phase, by_phase.get(phase, {}), dict(scalars))
             for earlier in self._carried:
                 window = earlier.merge(window) if earlier.phase == phase else window
             windows.append(window)
@@ -493,7 +500,10 @@ class ActivationRecorder(Mapping[str, TensorStats]):
                 yield phase, leaf.snapshot(self._shared.options.saturation_slope)
 
     def _resolve(self, name: str) -> str:
-        return self._aliases.get(name, name)
+        """Return the canonical name of an alias, its leaf kept."""
+        end = next((i for i, c in enumerate(name) if c in "[#"), len(name))
+        whole = self._aliases.get(name)
+        return whole or self._aliases.get(name[:end], name[:end]) + name[end:]
 
     def _why_absent(self, site: str, kind: str) -> str:
         if kind not in self._shared.options.capture:
@@ -569,7 +579,9 @@ class ActivationRecorder(Mapping[str, TensorStats]):
             "steps": self._steps,
             "width": self._width,
             "closed": [pack_window(w) for ws in self._closed.values() for w in ws],
-            "open": [pack_window(w) for w in self._open_windows()],
+            "open": [pack_window(replace(w, scalars={})) for w in self._open_windows()],
+            "scalars": pack_scalars(self._scalars),
+            "last": self._last,
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -591,9 +603,8 @@ class ActivationRecorder(Mapping[str, TensorStats]):
             window = unpack_window(packed)
             self._closed.setdefault(window.phase, []).append(window)
         self._carried = [unpack_window(packed) for packed in state["open"]]
-        for window in self._carried:
-            self._scalars.update(window.scalars)
-        self._carried = [replace(window, scalars={}) for window in self._carried]
+        self._scalars = unpack_scalars(state["scalars"])
+        self._last = state["last"]
 
     def __repr__(self) -> str:
         state = "attached" if self.attached else "detached"

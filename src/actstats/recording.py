@@ -341,10 +341,18 @@ def pack_window(window: Window) -> dict[str, Any]:
         "last_step": window.last_step,
         "phase": window.phase,
         "stats": {site: pack(stats) for site, stats in window.stats.items()},
-        "scalars": {
-            name: [s.count, s.total, s.min, s.max, s.last] for name, s in window.scalars.items()
-        },
+        "scalars": pack_scalars(window.scalars),
     }
+
+
+def pack_scalars(scalars: Mapping[str, Scalar]) -> dict[str, list[float]]:
+    """Return scalars as lists of numbers."""
+    return {name: [s.count, s.total, s.min, s.max, s.last] for name, s in scalars.items()}
+
+
+def unpack_scalars(packed: Mapping[str, Sequence[float]]) -> dict[str, Scalar]:
+    """Rebuild what :func:`pack_scalars` made."""
+    return {name: Scalar(int(count), *values) for name, (count, *values) in packed.items()}
 
 
 def unpack_window(packed: Mapping[str, Any]) -> Window:
@@ -354,5 +362,5 @@ def unpack_window(packed: Mapping[str, Any]) -> Window:
         packed["last_step"],
         packed["phase"],
         {site: unpack(stats) for site, stats in packed["stats"].items()},
-        {name: Scalar(*values) for name, values in packed["scalars"].items()},
+        unpack_scalars(packed["scalars"]),
     )

@@ -473,7 +473,7 @@ class TensorStats:
     @property
     def signal_fraction(self) -> float:
         """Mean over units of their variance, over the mean square of all: 0 ignores the input."""
-        if self._missing("units"):
+        if self._missing("units") or not self.finite_count:
             return math.nan
         square = self.var + self.mean**2
         return float(np.nanmean(self.moments.var)) / square if square else math.nan
@@ -514,7 +514,7 @@ class TensorStats:
     @property
     def dormant_units(self) -> BoolArray | None:
         r"""Units with mean \|a\| at most 2.5 % of the layer's, shape (C,); Sokar et al. 2023."""
-        if self._missing("units"):
+        if self._missing("units") or not self.finite_count:
             return None
         seen = self.moments.n > 0
         size = self.moments.abs_sum / np.maximum(self.moments.n, 1)
@@ -571,7 +571,13 @@ class TensorStats:
             raise ValueError(f"`figure` must be one of {FIGURES}; got {figure!r}.")
         if not self.count:
             return "nothing was seen"
+        if figure in _COUNTS:
+            return None
+        if not self.finite_count:
+            return "no finite value was seen"
         need = _PREREQUISITE.get(figure)
+        if figure == "signal_fraction" and not self._missing("units") and not self.rms:
+            return "all values are zero"
         return None if need is None else self._missing(need)
 
     def _missing(self, need: str) -> str | None:
@@ -697,6 +703,7 @@ class TensorStats:
         return f"TensorStats(count={self.count}{', ' if figures else ''}{figures})"
 
 
+_COUNTS = ("count", "zeros", "nan_count", "inf_count", "zero_fraction")
 _PREREQUISITE: dict[str, str] = {
     "saturated_fraction": "gate",
     "saturated_low": "gate",

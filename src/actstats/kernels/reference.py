@@ -21,6 +21,7 @@ __all__ = ["NAME", "judge", "observe"]
 
 NAME = "reference"
 BLOCK = 1 << 18  # elements widened at a time: 2 MiB in float64
+_FLOAT64_MAX = torch.finfo(torch.float64).max
 _FLOAT32_MAX = torch.finfo(torch.float32).max
 _FLOAT32_TINY = 2.0**-149  # the least subnormal
 
@@ -88,7 +89,8 @@ def _blocks(x: Tensor, unit_axis: int | None, width: int) -> Iterator[Tensor]:
     units = whole.shape[1]
     per_row = whole[0].numel()
     for rows in whole.split(max(1, BLOCK // per_row)):
-        yield from rows.split(max(1, BLOCK // units), dim=2) if per_row > BLOCK else (rows,)
+        long = per_row > BLOCK and rows.dim() == 3
+        yield from rows.split(max(1, BLOCK // units), dim=2) if long else (rows,)
 
 
 def _unit_shape(x: Tensor, unit_axis: int | None, width: int) -> tuple[int, int, int]:
@@ -155,7 +157,8 @@ def _add_moments(values: Tensor, finite: Tensor | None, state: State) -> None:
         absolute = known.abs().sum(every)
     count = n.clamp(min=1)
     rest = deviation.sum(every)
-    m2 = ((deviation * deviation).sum(every) - rest * rest / count).clamp(min=0)
+    correction = (rest * rest / count).clamp(max=_FLOAT64_MAX)  # Inf - Inf would be NaN
+    m2 = ((deviation * deviation).sum(every) - correction).clamp(min=0)
     high, low = two_sum(centre.flatten(), rest / count)
     old = state.moments
     merged = combine((old[0], old[1], old[2], old[3]), (n, high, low, m2), torch.where)
