@@ -682,7 +682,7 @@ class TensorStats:
     # ---- showing -----------------------------------------------------------------------------
 
     def to_dict(self) -> dict[str, float]:
-        """Return the scalar figures by name, in the order of :data:`FIGURES`."""
+        """Return the scalar figures by name, in the order of tables."""
         return {name: getattr(self, name) for name in FIGURES}
 
     @property

@@ -80,9 +80,19 @@ def _draw_atoms(axes: Axes, panel: Panel, color: Color) -> list[Artist]:
         to_left = place > 0.6
         x = place - 0.03 if to_left else place + 0.03
         y = min(max(atom.count / top - 0.07, 0.08), 0.9)
-        label = _text(axes, x, y, atom.label, ha="right" if to_left else "left")
+        text = atom.label
+        if _width(axes, text) > (x if to_left else 1 - x):  # would reach into the next panel
+            text = text.replace(" at ", "\nat ")
+        label = _text(axes, x, y, text, ha="right" if to_left else "left")
         artists += [spike, label]
     return artists
+
+
+def _width(axes: Axes, text: str) -> float:
+    """Estimate how much of the panel's width a small text takes."""
+    pixels = axes.get_window_extent().width
+    points = pixels * 72 / axes.figure.get_dpi() if axes.figure is not None else pixels
+    return 0.55 * len(text) * _style.SMALL / points
 
 
 def _draw_outside(axes: Axes, panel: Panel) -> list[Artist]:
