@@ -359,7 +359,7 @@ def test_a_long_run_keeps_few_windows_and_every_count():
                 net.train()
             net(x)
             recorder.step(loss=float(i))
-            assert sum(w.phase == "train" for w in recorder._closed.get("train", ())) <= 64
+            assert sum(w.phase == "train" for w in recorder._windows) <= 64
     recording = recorder.recording
     one = TensorStats.from_tensor(net[0](x))
     for phase, calls in (("train", 1000), ("eval", 10)):

@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from actstats import Recording, Scalar, TensorStats, Window
-from actstats.recording import default_phase, pack_window, unpack_window
+from actstats.packing import pack_window, unpack_window
+from actstats.recording import default_phase
 from actstats.sites import Site
 from actstats.stats import FIGURES
 from claims import assert_identical, assert_stats_of

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from actstats import TensorStats, activations
-from actstats.stats import FIGURES, coarsen_state, named_edges, pack, pool_state, unpack
+from actstats.packing import pack, unpack
+from actstats.stats import FIGURES, named_edges
 from claims import (
     assert_identical,
     assert_moments_close,
@@ -504,16 +505,16 @@ def test_bad_edges_are_refused(edges):
 
 
 def test_pooling_and_coarsening_a_running_state():
+    from actstats.gate import make_gate
     from actstats.kernels import Spec, State, reference
-    from actstats.stats import make_gate
 
     known = activations.get("tanh")
     x, y = torch.tanh(2 * torch.randn(2, 50, 3))
     spec = Spec(resolution=5, width=3, gate=make_gate(known), asymptote=True)
     state = State(spec)
     reference.observe(x, state)
-    pool_state(state)
-    coarsen_state(state, 2)
+    state.pool()
+    state.coarsen(2)
     reference.observe(y, state, unit_axis=None)
     got = TensorStats.from_state(state, activation=known)
     whole = TensorStats.from_tensor(

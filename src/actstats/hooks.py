@@ -7,21 +7,15 @@ inert.
 
 from __future__ import annotations
 
-import logging
-import os
 import weakref
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
-from types import ModuleType
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.overrides import TorchFunctionMode
 from torch.utils.hooks import RemovableHandle
 
-from actstats import activations
 from actstats._torch import (
     eager_only,
     in_backward,
@@ -32,15 +26,12 @@ from actstats._torch import (
     untraceable,
 )
 from actstats.activations import Activation
+from actstats.gate import make_gate
 from actstats.kernels import Spec, State
+from actstats.shared import Leaf, Mask, Shared
 from actstats.sites import Site, input_leaves, leaves, lookup, matches, unit_axis
-from actstats.stats import TensorStats, make_gate, pool_state
 
-__all__ = ["FunctionalMode", "Options", "Shared", "Slot"]
-
-logger = logging.getLogger("actstats")
-
-Mask = tuple[tuple[int, ...], Tensor]  # its shape, and the samples that stay
+__all__ = ["Slot", "call_suffix", "register"]
 
 MAX_UNITS = 4096  # wider layers keep no per-unit detail
 MAX_CALLS = 8  # calls told apart by per_call; later ones are pooled as #9+
@@ -80,132 +71,6 @@ class _Hook:
 
 
 _run_eagerly = eager_only(lambda hook, *args: hook.run(*args))
-
-
-@dataclass(frozen=True)
-class Options:
-    """What was asked of the recorder, as far as hooks need it."""
-
-    capture: frozenset[str]
-    resolution: Mapping[str, int]
-    edges: Mapping[str, tuple[float, ...]]
-    per_call: tuple[str, ...]
-    saturation_slope: float
-    strict: bool
-
-
-@dataclass
-class _Leaf:
-    """One observed leaf: its state, how it is laid out, what is known of it."""
-
-    site: Site
-    state: State
-    axis: int | None
-    activation: Activation | None
-    units: int
-    notes: dict[str, str] = field(default_factory=dict)
-
-    def snapshot(self, saturation_slope: float) -> TensorStats:
-        """Copy what the state holds."""
-        return TensorStats.from_state(
-            self.state,
-            activation=self.activation,
-            saturation_slope=saturation_slope,
-            units=self.units,
-            notes=self.notes,
-        )
-
-
-class Shared:
-    """What all hooks of one recorder share; never refers to the recorder or the model."""
-
-    def __init__(self, options: Options, kernel: ModuleType) -> None:
-        self.options = options
-        self.kernel = kernel
-        self.active = True
-        self.forked = False
-        self.observed = False  # anything, in the open step
-        self.busy = False
-        self.step = 0
-        self.phase: str | None = None
-        self.root: weakref.ref[nn.Module] | None = None
-        self.slots: list[Slot] = []
-        self.stack: list[Slot] = []  # delimiting modules whose forward is running
-        self.forward = 0  # number of the forward that runs
-        self.delimited = False  # some module tells where forwards begin
-        self.mask: Mask | None = None
-        self.grad_scale: Any = None
-        self.producers: dict[int, tuple[Slot, str, weakref.ref[Tensor]]] = {}
-        self.skipped: Counter[tuple[str, str]] = Counter()
-        self.off: dict[str, str] = {}
-        self.coarsest = 7
-        self.mode: FunctionalMode | None = None
-        _ALIVE.add(self)
-
-    def current_phase(self) -> str:
-        """Return the phase that a forward belongs to now."""
-        if self.phase is not None:
-            return self.phase
-        root = None if self.root is None else self.root()
-        return "eval" if root is not None and not root.training else "train"
-
-    def skip(self, site: str, reason: str) -> None:
-        """Count something that could not be observed."""
-        self.skipped[site, reason] += 1
-
-    def leaves(self) -> Iterator[tuple[str, _Leaf]]:
-        """Yield every observed leaf with its phase."""
-        for slot in self.slots:
-            for (phase, _, _), leaf in slot.table.items():
-                yield phase, leaf
-
-    @property
-    def nbytes(self) -> int:
-        """Memory of the hot state, in bytes."""
-        return sum(leaf.state.nbytes for _, leaf in self.leaves())
-
-    def failed(self, slot: Slot, error: Exception) -> None:
-        """Turn a site off after an error, and say so once."""
-        if self.options.strict:
-            raise error
-        if slot.name not in self.off:
-            self.off[slot.name] = f"{type(error).__name__}: {error}"
-            logger.warning("%s is not recorded any more: %s", slot.name, error, exc_info=error)
-        slot.dead = True
-
-    # ---- where a forward begins and ends --------------------------------------------------------
-
-    def begin(self) -> None:
-        """Start a forward: call numbers begin again."""
-        self.begin_alone()
-        if self.mode is not None:
-            self.mode.switch(True)
-
-    def begin_alone(self) -> None:
-        """Start the forward of a module that was called outside the model's."""
-        self.forward += 1
-        self.producers.clear()
-
-    def end(self) -> None:
-        """End a forward: a mask has served."""
-        self.stack.clear()
-        self.mask = None
-        self.producers.clear()
-        if self.mode is not None:
-            self.mode.switch(False)
-
-
-_ALIVE: weakref.WeakSet[Shared] = weakref.WeakSet()
-
-
-def _after_fork() -> None:
-    """Make recorders inert in a forked worker: their data belong to the parent."""
-    for shared in _ALIVE:
-        shared.forked, shared.active = True, False
-
-
-if hasattr(os, "register_at_fork"):  # not on Windows
-    os.register_at_fork(after_in_child=_after_fork)
 
 
 def call_suffix(number: int) -> str:
@@ -276,7 +141,7 @@ class Slot(_Hook):
         self.source: str | None = None
         self.inherits: int | None = None
         self.per_call = any(matches(p.partition(":")[0], name) for p in shared.options.per_call)
-        self.table: dict[tuple[str, str, str], _Leaf] = {}
+        self.table: dict[tuple[str, str, str], Leaf] = {}
         self.functional_calls: Counter[str] = Counter()
         # z must be read before the forward where the output does not tell the slope
         self.z_before = activation is not None and activation.judged_from == "input"
@@ -423,7 +288,7 @@ class Slot(_Hook):
         else:
             tensor.register_hook(GradientHook(self, suffix, module, phase, self.shared.mask))
 
-    def _masked(self, x: Tensor, leaf: _Leaf, mask: Mask | None) -> tuple[Tensor, int | None]:
+    def _masked(self, x: Tensor, leaf: Leaf, mask: Mask | None) -> tuple[Tensor, int | None]:
         """Leave masked samples out; the mask's axes are the first ones beside the units'."""
         if mask is None:
             return x, leaf.axis
@@ -436,19 +301,19 @@ class Slot(_Hook):
             return x, axis
         return x.flatten(0, len(shape) - 1).index_select(0, keep.to(x.device)), axis
 
-    def _check_width(self, leaf: _Leaf, x: Tensor, axis: int | None) -> None:
+    def _check_width(self, leaf: Leaf, x: Tensor, axis: int | None) -> None:
         """Pool the units from now on if their number changed."""
         if not leaf.units or (axis is not None and x.dim() > 1 and x.shape[axis] == leaf.units):
             return
         if x.dim() == 1 and axis == -1 and len(x) == leaf.units:
             return
-        pool_state(leaf.state)
+        leaf.state.pool()
         leaf.notes["units"] = f"the width changed from {leaf.units} (shape {tuple(x.shape)})"
         leaf.units = 0
 
     # ---- making a site ----------------------------------------------------------------------
 
-    def _leaf(self, kind: str, suffix: str, module: nn.Module, tensor: Tensor, phase: str) -> _Leaf:
+    def _leaf(self, kind: str, suffix: str, module: nn.Module, tensor: Tensor, phase: str) -> Leaf:
         self.shared.observed = True
         leaf = self.table.get((phase, kind, suffix))
         if leaf is None:
@@ -459,7 +324,7 @@ class Slot(_Hook):
 
     def _make_leaf(
         self, kind: str, suffix: str, module: nn.Module, tensor: Tensor, phase: str
-    ) -> _Leaf:
+    ) -> Leaf:
         options = self.shared.options
         judged = kind == "output" and self.activation is not None
         activation = self.activation if judged else None
@@ -489,7 +354,7 @@ class Slot(_Hook):
             asymptote=activation is not None and activation.ends_at_one,
             edges=lookup(options.edges, site.key),
         )
-        leaf = _Leaf(site, State(spec, tensor.device), axis, activation, units, notes)
+        leaf = Leaf(site, State(spec, tensor.device), axis, activation, units, notes)
         self.table[phase, kind, suffix] = leaf
         return leaf
 
@@ -587,63 +452,6 @@ class ExitHook(_Hook):
             pass
         if not shared.stack:
             shared.end()
-
-
-class FunctionalMode(TorchFunctionMode):
-    """Sees ``F.relu``, ``torch.tanh`` and the like called inside a forward.
-
-    They become sites of the module that called them: ``block.relu()``, then ``block.relu()#2``.
-    """
-
-    def __init__(self, shared: Shared) -> None:
-        super().__init__()
-        self.shared = weakref.ref(shared)
-        self.slots: dict[str, Slot] = {}
-        self.on = False
-
-    def switch(self, on: bool) -> None:
-        """Enter or leave the mode."""
-        if on and not self.on:
-            self.__enter__()  # type: ignore[no-untyped-call]
-        elif self.on and not on:
-            self.__exit__(None, None, None)  # type: ignore[no-untyped-call]
-        self.on = on
-
-    def __torch_function__(
-        self, func: Any, types: Any, args: Any = (), kwargs: Mapping[str, Any] | None = None
-    ) -> Any:
-        """Run the function; observe it if it is an activation."""
-        kwargs = kwargs or {}
-        if torch.compiler.is_compiling():
-            return func(*args, **kwargs)
-        shared = self.shared()
-        if shared is None or not shared.active or shared.busy or not shared.stack:
-            return func(*args, **kwargs)
-        activation = activations.functional_activation(func, args, kwargs)
-        caller = shared.stack[-1]
-        if activation is None or caller.activation is not None or in_backward():
-            return func(*args, **kwargs)
-        slot = self._slot(caller, activation)
-        z = args[0] if args else kwargs.get("input")
-        slot.observe_input(_NOWHERE, (z,), {})
-        output = func(*args, **kwargs)
-        slot.observe(_NOWHERE, (z,), output)
-        return output
-
-    def _slot(self, caller: Slot, activation: Activation) -> Slot:
-        kind = activation.key.partition("(")[0]
-        caller.functional_calls[kind] += 1
-        number = caller.functional_calls[kind]
-        name = f"{caller.name}.{kind}(){'' if number == 1 else call_suffix(number)}"
-        slot = self.slots.get(name)
-        if slot is None:
-            slot = Slot(caller.shared, name, caller.order, f"F.{kind}", activation)
-            self.slots[name] = slot
-            caller.shared.slots.append(slot)
-        return slot
-
-
-_NOWHERE = nn.Identity()  # stands for the module of a functional call
 
 
 def register(

@@ -3,37 +3,34 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from itertools import chain
 from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
-from actstats import activations, kernels
-from actstats.hooks import FunctionalMode, Options, Shared, Slot, register
+from actstats import activations, arguments, kernels
+from actstats.functional import FunctionalMode
+from actstats.hooks import Slot, register
+from actstats.packing import pack_scalars, pack_window, unpack_scalars, unpack_window
 from actstats.recording import (
     Recording,
     Scalar,
     Window,
     default_phase,
-    pack_scalars,
-    pack_window,
     site_order,
-    unpack_scalars,
-    unpack_window,
 )
-from actstats.sites import KINDS, Site, close_matches, join_key, named_sites, selected, split_key
-from actstats.stats import TensorStats, coarsen_state, named_edges, require_resolution
+from actstats.shared import Options, Shared
+from actstats.sites import Site, close_matches, join_key, named_sites, selected, split_key
+from actstats.stats import TensorStats
 from actstats.summary import Summary
+from actstats.windows import Windows
 
 __all__ = ["ActivationRecorder"]
 
-WINDOW_CAP = 64  # windows of a phase before neighbours merge
-WINDOW_FLOOR = 8  # windows kept apart however small the budget
 Kind = Literal["output", "input", "grad"]
 
 
@@ -134,16 +131,16 @@ class ActivationRecorder(Mapping[str, TensorStats]):
             raise NotImplementedError(
                 "`log` is not part of this version; leave it out and keep `recorder.recording`."
             )
-        self._every = _positive("every", every)
-        self._fixed = None if window is None else _positive("window", window)
-        self._budget = _positive("budget", budget)
+        self._every = arguments.positive("every", every)
+        self._fixed = None if window is None else arguments.positive("window", window)
+        self._budget = arguments.positive("budget", budget)
         self._functional = bool(functional)
         options = Options(
-            capture=_capture(capture),
-            resolution=_resolutions(resolution),
-            edges=_edges(edges),
-            per_call=_patterns("per_call", per_call),
-            saturation_slope=_share("saturation_slope", saturation_slope),
+            capture=arguments.capture(capture),
+            resolution=arguments.resolutions(resolution),
+            edges=arguments.edges(edges),
+            per_call=arguments.patterns("per_call", per_call),
+            saturation_slope=arguments.share("saturation_slope", saturation_slope),
             strict=strict,
         )
         self._shared = Shared(options, kernels.choose(kernel))
@@ -204,12 +201,9 @@ class ActivationRecorder(Mapping[str, TensorStats]):
         self._first = 0  # first step of the open window
         self._steps_open = 0
         self._steps = 0
-        self._width = self._fixed if self._fixed is not None else self._every
-        self._closed: dict[str, list[Window]] = {}
+        self._windows = Windows(self._fixed, self._every, self._budget)
         self._carried: list[Window] = []  # of a resumed run's open window
         self._scalars: dict[str, Scalar] = {}
-        self._latest: Window | None = None
-        self._dropped: dict[str, None] = {}
         self._shared.step = 0
         self._shared.active = True
         self._shared.observed = False
@@ -331,14 +325,14 @@ class ActivationRecorder(Mapping[str, TensorStats]):
         if step is not None:
             self._number(step)
         for name, value in scalars.items():
-            scalar = Scalar.of(_number_of(name, value))
+            scalar = Scalar.of(arguments.number(name, value))
             known = self._scalars.get(name)
             self._scalars[name] = scalar if known is None else known.merge(scalar)
         self._steps_open += 1
         self._steps += 1
         self._last = self._step
         self._shared.observed = False
-        if self._steps_open >= self._width:
+        if self._steps_open >= self._windows.width:
             self._close()
         self._step += 1
         shared = self._shared
@@ -363,13 +357,9 @@ class ActivationRecorder(Mapping[str, TensorStats]):
             return  # nothing observed yet: the window goes on
         for _, leaf in self._shared.leaves():
             leaf.state.reset()
-        for window in windows:
-            self._closed.setdefault(window.phase, []).append(window)
-        phase = default_phase(window.phase for window in windows)
-        self._latest = next(window for window in windows if window.phase == phase)
         self._carried, self._scalars = [], {}
         self._first, self._steps_open = self._step + 1, 0
-        self._bound()
+        self._windows.add(windows, self._shared)
 
     def _open_windows(self) -> list[Window]:
         """Copy what the open window holds, by phase."""
@@ -390,75 +380,24 @@ class ActivationRecorder(Mapping[str, TensorStats]):
             windows.append(window)
         return windows
 
-    # ---- bounded memory --------------------------------------------------------------------------
-
     @property
     def nbytes(self) -> int:
         """Memory of hot state and closed windows together, in bytes."""
-        closed = chain.from_iterable(self._closed.values())
-        return self._shared.nbytes + sum(window.nbytes for window in closed)
-
-    def _bound(self) -> None:
-        if self._fixed is None and any(len(w) > WINDOW_CAP for w in self._closed.values()):
-            self._halve(WINDOW_CAP)
-        while self.nbytes > self._budget:
-            if self._fixed is None and self._halve(WINDOW_FLOOR):
-                continue
-            if not (self._drop_units() or self._drop_resolution()):
-                self._dropped["what must be kept alone exceeds the budget"] = None
-                return
-
-    def _halve(self, floor: int) -> bool:
-        """Merge neighbours of each phase that has more than ``floor`` windows."""
-        longest = max(map(len, self._closed.values()), default=0)
-        if longest <= floor:
-            return False
-        for phase, windows in self._closed.items():
-            if len(windows) > floor:
-                pairs = zip(windows[::2], [*windows[1::2], None], strict=False)
-                self._closed[phase] = [a if b is None else a.merge(b) for a, b in pairs]
-        self._width *= 2
-        return True
-
-    def _drop_units(self) -> bool:
-        """Pool the units of the oldest window that still tells them apart."""
-        reason = "dropped to fit the budget"
-        for windows in self._closed.values():
-            for i, window in enumerate(windows[:-1]):
-                if any(stats.units for stats in window.values()):
-                    windows[i] = window.map(lambda stats: stats.pool_units(reason))
-                    self._dropped["per-unit detail of old windows"] = None
-                    return True
-        return False
-
-    def _drop_resolution(self) -> bool:
-        """Halve the resolution of every histogram."""
-        shared = self._shared
-        finest = max((leaf.state.spec.resolution for _, leaf in shared.leaves()), default=0)
-        if finest == 0:
-            return False
-        shared.coarsest = finest - 1
-        for _, leaf in shared.leaves():
-            coarsen_state(leaf.state, shared.coarsest)
-        for windows in self._closed.values():
-            windows[:] = [w.map(lambda stats: stats.coarsen(shared.coarsest)) for w in windows]
-        self._dropped = {k: None for k in self._dropped if not k.startswith("histogram")}
-        self._dropped[f"histogram resolution above {shared.coarsest}"] = None
-        return True
+        return self._shared.nbytes + self._windows.nbytes
 
     # ---- reading ---------------------------------------------------------------------------------
 
     @property
     def recording(self) -> Recording:
         """All that was recorded, the open window included, without the model."""
-        windows = [*chain.from_iterable(self._closed.values()), *self._open_windows()]
+        windows = [*self._windows, *self._open_windows()]
         windows.sort(key=lambda w: (w.first_step, w.last_step))
         return Recording(windows, self._known_sites(), self._notes())
 
     @property
     def latest(self) -> Window | None:
         """The last closed window (train's, if several phases closed together), or None."""
-        return self._latest
+        return self._windows.latest
 
     @property
     def sites(self) -> tuple[str, ...]:
@@ -474,7 +413,7 @@ class ActivationRecorder(Mapping[str, TensorStats]):
 
     def _known_sites(self) -> dict[str, Site]:
         sites = {leaf.site.key: leaf.site for _, leaf in self._shared.leaves()}
-        for window in (*chain.from_iterable(self._closed.values()), *self._carried):
+        for window in (*self._windows, *self._carried):
             for key in window:  # of a resumed run
                 sites.setdefault(key, Site(*split_key(key)))
         return sites
@@ -492,7 +431,7 @@ class ActivationRecorder(Mapping[str, TensorStats]):
 
     def _parts(self, site: str) -> Iterator[tuple[str, TensorStats]]:
         """Yield one site's statistics with their phases, closed windows first."""
-        for window in (*chain.from_iterable(self._closed.values()), *self._carried):
+        for window in (*self._windows, *self._carried):
             if site in window.stats:
                 yield window.phase, window.stats[site]
         for phase, leaf in self._shared.leaves():
@@ -552,8 +491,9 @@ class ActivationRecorder(Mapping[str, TensorStats]):
             f"skipped {count} x {site}: {reason}"
             for (site, reason), count in self._shared.skipped.items()
         ]
-        if self._dropped:
-            notes.append(f"dropped to fit {self._budget} bytes: {', '.join(self._dropped)}")
+        dropped = self._windows.dropped
+        if dropped:
+            notes.append(f"dropped to fit {self._budget} bytes: {', '.join(dropped)}")
         return tuple(notes)
 
     # ---- resuming --------------------------------------------------------------------------------
@@ -577,8 +517,8 @@ class ActivationRecorder(Mapping[str, TensorStats]):
             "first": self._first,
             "steps_open": self._steps_open,
             "steps": self._steps,
-            "width": self._width,
-            "closed": [pack_window(w) for ws in self._closed.values() for w in ws],
+            "width": self._windows.width,
+            "closed": [pack_window(w) for w in self._windows],
             "open": [pack_window(replace(w, scalars={})) for w in self._open_windows()],
             "scalars": pack_scalars(self._scalars),
             "last": self._last,
@@ -597,11 +537,9 @@ class ActivationRecorder(Mapping[str, TensorStats]):
         self.reset()
         self._step = self._shared.step = state["step"]
         self._first, self._steps_open = state["first"], state["steps_open"]
-        self._steps, self._width = state["steps"], state["width"]
+        self._steps, self._windows.width = state["steps"], state["width"]
         self._shared.active = self._steps % self._every == 0
-        for packed in state["closed"]:
-            window = unpack_window(packed)
-            self._closed.setdefault(window.phase, []).append(window)
+        self._windows.restore(unpack_window(packed) for packed in state["closed"])
         self._carried = [unpack_window(packed) for packed in state["open"]]
         self._scalars = unpack_scalars(state["scalars"])
         self._last = state["last"]
@@ -611,7 +549,7 @@ class ActivationRecorder(Mapping[str, TensorStats]):
         return (
             f"ActivationRecorder({len(self._shared.slots)} modules, "
             f"capture={'+'.join(sorted(self._shared.options.capture))}, "
-            f"{state}, step {self._step}, {sum(map(len, self._closed.values()))} windows)"
+            f"{state}, step {self._step}, {len(self._windows)} windows)"
         )
 
 
@@ -620,53 +558,3 @@ def _remove_all(handles: list[RemovableHandle], shared: Shared) -> None:
         handle.remove()
     handles.clear()
     shared.end()
-
-
-def _positive(name: str, value: int) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise ValueError(f"`{name}` must be an integer of at least 1; got {value!r}.")
-    return value
-
-
-def _share(name: str, value: float) -> float:
-    if not isinstance(value, int | float) or not 0 < value < 1:
-        raise ValueError(f"`{name}` must be in (0, 1); got {value!r}.")
-    return float(value)
-
-
-def _number_of(name: str, value: Any) -> float:
-    try:
-        return float(value)
-    except (TypeError, ValueError, RuntimeError) as error:
-        raise ValueError(f"scalar `{name}` must be a number; got {value!r}.") from error
-
-
-def _capture(capture: str | Sequence[str]) -> frozenset[str]:
-    kinds = (capture,) if isinstance(capture, str) else tuple(capture)
-    if not kinds or any(kind not in KINDS for kind in kinds):
-        raise ValueError(f"`capture` must be some of {KINDS}; got {capture!r}.")
-    return frozenset(kinds)
-
-
-def _patterns(name: str, patterns: str | Sequence[str] | None) -> tuple[str, ...]:
-    many = (patterns,) if isinstance(patterns, str) else tuple(patterns or ())
-    if any(not isinstance(pattern, str) for pattern in many):
-        raise ValueError(f"`{name}` must be a pattern or a list of patterns; got {patterns!r}.")
-    return many
-
-
-def _by_pattern(name: str, given: Any, check: Callable[[Any], Any]) -> dict[str, Any]:
-    if not isinstance(given, Mapping) or any(not isinstance(key, str) for key in given):
-        raise ValueError(f"`{name}` must map site patterns to values; got {given!r}.")
-    return {join_key(pattern): check(value) for pattern, value in given.items()}
-
-
-def _resolutions(resolution: int | Mapping[str, int]) -> dict[str, int]:
-    if isinstance(resolution, Mapping):
-        return _by_pattern("resolution", resolution, require_resolution)
-    k = require_resolution(resolution)
-    return {"*": k, "*:input": k, "*:grad": k}
-
-
-def _edges(edges: Mapping[str, Any] | None) -> dict[str, tuple[float, ...]]:
-    return {} if edges is None else _by_pattern("edges", edges, named_edges)

@@ -9,7 +9,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from actstats.sites import Site, close_matches, join_key, matches, split_key
-from actstats.stats import FIGURES, TensorStats, pack, unpack
+from actstats.stats import FIGURES, TensorStats
 
 if TYPE_CHECKING:
     import pandas
@@ -329,38 +329,3 @@ def _bounds(steps: Steps | None) -> tuple[float, float]:
         return steps, steps
     first, last = steps
     return first, last
-
-
-# ---- packing ---------------------------------------------------------------------------------
-
-
-def pack_window(window: Window) -> dict[str, Any]:
-    """Return a window as plain numbers, strings and tensors."""
-    return {
-        "first_step": window.first_step,
-        "last_step": window.last_step,
-        "phase": window.phase,
-        "stats": {site: pack(stats) for site, stats in window.stats.items()},
-        "scalars": pack_scalars(window.scalars),
-    }
-
-
-def pack_scalars(scalars: Mapping[str, Scalar]) -> dict[str, list[float]]:
-    """Return scalars as lists of numbers."""
-    return {name: [s.count, s.total, s.min, s.max, s.last] for name, s in scalars.items()}
-
-
-def unpack_scalars(packed: Mapping[str, Sequence[float]]) -> dict[str, Scalar]:
-    """Rebuild what :func:`pack_scalars` made."""
-    return {name: Scalar(int(count), *values) for name, (count, *values) in packed.items()}
-
-
-def unpack_window(packed: Mapping[str, Any]) -> Window:
-    """Rebuild what :func:`pack_window` made."""
-    return Window(
-        packed["first_step"],
-        packed["last_step"],
-        packed["phase"],
-        {site: unpack(stats) for site, stats in packed["stats"].items()},
-        unpack_scalars(packed["scalars"]),
-    )

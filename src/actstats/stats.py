@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -15,18 +15,18 @@ from torch import Tensor, nn
 
 from actstats import activations
 from actstats.activations import Activation
+from actstats.gate import Judged, make_gate
 from actstats.histogram import AsymptoteHistogram, BinCounts, BitHistogram, Distribution
-from actstats.kernels import Gate, Spec, State, reference
+from actstats.kernels import Spec, State, reference
 from actstats.moments import Moments
 
-__all__ = ["FIGURES", "TensorStats", "make_gate"]
+__all__ = ["FIGURES", "TensorStats"]
 
 BoolArray = NDArray[np.bool_]
 
 DORMANT_THRESHOLD = 0.025  # "tau" in Sokar et al. 2023
 ENOUGH_SAMPLES = 30  # rule of three: 0 of 30 bounds P(active) below 0.1 at 95 %
 SATURATED_UNIT_SHARE = 0.95
-ACTIVE_SLOPE = 0.05
 
 FIGURES = (
     "count",
@@ -50,70 +50,6 @@ FIGURES = (
     "dormant_fraction",
 )
 """Names of the scalar figures, in the order of tables."""
-
-
-def make_gate(activation: Activation | None, saturation_slope: float = 0.05) -> Gate | None:
-    """Turn an activation into the plain thresholds that a kernel applies.
-
-    Parameters
-    ----------
-    activation : Activation or None
-        None gives None: nothing is judged.
-    saturation_slope : float, default 0.05
-        A value is saturated where |slope| is below this share of its maximum.
-    """
-    if activation is None:
-        return None
-
-    def intervals(threshold: float, side: str | None = None) -> tuple[tuple[float, float], ...]:
-        zones = activation.zones(threshold)
-        return tuple((z.low, z.high) for z in zones if side in (None, z.side))
-
-    known = activation.reason is None
-    from_output = activation.judged_from == "output"
-    return Gate(
-        low=intervals(saturation_slope, "low") if known else None,
-        high=intervals(saturation_slope, "high") if known else None,
-        quiet=None if activation.relu_like else intervals(ACTIVE_SLOPE),
-        slope=(activation.output_slope if from_output else activation.slope) if known else None,
-        max_slope=activation.max_slope,
-        from_output=from_output,
-    )
-
-
-@dataclass(frozen=True, eq=False)
-class Judged:
-    """Counts of judged samples per unit; all merge by adding (the last by its maximum)."""
-
-    seen: NDArray[np.int64]
-    active: NDArray[np.int64]
-    low: NDArray[np.int64]
-    high: NDArray[np.int64]
-    last_active: NDArray[np.int64]
-    openness: float = 0.0
-
-    @classmethod
-    def of(cls, rows: NDArray[np.int64], openness: float = 0.0) -> Judged:
-        """Return the counts of a kernel's five rows."""
-        seen, active, low, high, last_active = rows
-        return cls(seen, active, low, high, last_active, openness)
-
-    def merge(self, other: Judged) -> Judged:
-        """Return the counts of both together."""
-        return Judged(
-            self.seen + other.seen,
-            self.active + other.active,
-            self.low + other.low,
-            self.high + other.high,
-            np.maximum(self.last_active, other.last_active),
-            self.openness + other.openness,
-        )
-
-    def pooled(self) -> Judged:
-        """Return the counts over all units as one column."""
-        sums = (np.atleast_1d(a.sum()) for a in (self.seen, self.active, self.low, self.high))
-        seen, active, low, high = sums
-        return Judged(seen, active, low, high, np.atleast_1d(self.last_active.max()), self.openness)
 
 
 @dataclass(frozen=True, eq=False)
@@ -772,79 +708,3 @@ def _finite_nonzero(dense: NDArray[np.int64], zeros: int, k: int) -> BitHistogra
     signs = dense.reshape(2, -1)
     signs[:, 255 << k :] = 0
     return BitHistogram.from_dense(dense, k)
-
-
-def pool_state(state: State) -> None:
-    """Give up the units of a running state; what was seen so far is kept, pooled."""
-    with torch.inference_mode(False):
-        pooled = Moments(*_array(state.moments)).pooled()
-        columns = [getattr(pooled, f.name) for f in fields(Moments)]
-        state.moments = torch.tensor(np.stack(columns), device=state.device)
-        if state.judged is not None:
-            rows = Judged.of(_array(state.judged)).pooled()
-            counts = [rows.seen, rows.active, rows.low, rows.high, rows.last_active]
-            state.judged = torch.tensor(np.stack(counts), device=state.device)
-    state.spec = replace(state.spec, width=1)
-
-
-def coarsen_state(state: State, resolution: int) -> None:
-    """Halve a running state's histogram bins until its resolution is ``resolution``."""
-    finer = state.spec.resolution - resolution
-    if finer <= 0:
-        return
-    with torch.inference_mode(False):
-        state.histogram = state.histogram.view(-1, 1 << finer).sum(1)
-        if state.asymptote is not None:
-            state.asymptote = state.asymptote.view(2, -1, 1 << finer).sum(2)
-    state.spec = replace(state.spec, resolution=resolution)
-
-
-# ---- packing: plain tensors and numbers, so that torch.save(weights_only=True) can read them ----
-
-
-def pack(stats: TensorStats) -> dict[str, Any]:
-    """Return the statistics as numbers, strings and tensors."""
-    packed: dict[str, Any] = {}
-    for f in fields(TensorStats):
-        value = getattr(stats, f.name)
-        if isinstance(value, np.ndarray):
-            value = torch.from_numpy(value)
-        elif isinstance(value, Activation):
-            value = value.key
-        elif isinstance(value, Mapping):
-            value = dict(value)
-        elif hasattr(value, "__dataclass_fields__"):
-            value = {
-                part.name: torch.as_tensor(getattr(value, part.name))
-                if isinstance(getattr(value, part.name), np.ndarray)
-                else getattr(value, part.name)
-                for part in fields(value)
-            }
-        packed[f.name] = value
-    return packed
-
-
-_PARTS: dict[str, type[Any]] = {
-    "moments": Moments,
-    "bits": BitHistogram,
-    "asymptote": AsymptoteHistogram,
-    "judged": Judged,
-}
-
-
-def unpack(packed: Mapping[str, Any]) -> TensorStats:
-    """Rebuild what :func:`pack` made."""
-    values = dict(packed)
-    for name, kind in _PARTS.items():
-        part = values[name]
-        if part is not None:
-            values[name] = kind(
-                **{k: v.numpy() if isinstance(v, Tensor) else v for k, v in part.items()}
-            )
-    if values["linear"] is not None:
-        values["linear"] = values["linear"].numpy()
-    if values["edges"] is not None:
-        values["edges"] = tuple(values["edges"])
-    if values["activation"] is not None:
-        values["activation"] = activations.activation_from_key(values["activation"])
-    return TensorStats(**values)

@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from actstats import TensorStats, activations, kernels
+from actstats.gate import make_gate
 from actstats.histogram import AsymptoteHistogram, BitHistogram
 from actstats.kernels import Spec, State, reference
-from actstats.stats import make_gate
 from claims import (
     U,
     as_float64,

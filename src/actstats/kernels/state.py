@@ -7,11 +7,14 @@ attached during validation, or under another default dtype, keeps counting in in
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from functools import lru_cache
 
+import numpy as np
 import torch
 from torch import Tensor
+
+from actstats.moments import Moments
 
 __all__ = ["ASYMPTOTE_OCTAVES", "Gate", "Spec", "State"]
 
@@ -168,6 +171,28 @@ class State:
                 if isinstance(value, Tensor):
                     setattr(self, name, value.to(device))
         self.device = device
+
+    def pool(self) -> None:
+        """Give up the units; what was seen so far is kept as one column."""
+        with torch.inference_mode(False):
+            pooled = Moments(*self.moments.cpu().numpy()).pooled()
+            columns = [getattr(pooled, f.name) for f in fields(Moments)]
+            self.moments = torch.tensor(np.stack(columns), device=self.device)
+            if self.judged is not None:
+                sums, last = self.judged[:4].sum(1), self.judged[4].max()
+                self.judged = torch.cat((sums, last[None]))[:, None]
+        self.spec = replace(self.spec, width=1)
+
+    def coarsen(self, resolution: int) -> None:
+        """Add up neighbouring bins until the histogram's resolution is ``resolution``."""
+        finer = self.spec.resolution - resolution
+        if finer <= 0:
+            return
+        with torch.inference_mode(False):
+            self.histogram = self.histogram.view(-1, 1 << finer).sum(1)
+            if self.asymptote is not None:
+                self.asymptote = self.asymptote.view(2, -1, 1 << finer).sum(2)
+        self.spec = replace(self.spec, resolution=resolution)
 
     @property
     def nbytes(self) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from actstats.recorder import ActivationRecorder
     from actstats.recording import Recording, Window
 
-    Recorded = ActivationRecorder | Recording | Window
+    Recorded: TypeAlias = ActivationRecorder | Recording | Window
 
 __all__ = ["histogram", "histogram_grid"]
 

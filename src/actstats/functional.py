@@ -1,0 +1,75 @@
+"""Activations that are called as functions: ``F.relu``, ``torch.tanh``, ``x.sigmoid()``."""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import nn
+from torch.overrides import TorchFunctionMode
+
+from actstats import activations
+from actstats._torch import in_backward
+from actstats.activations import Activation
+from actstats.hooks import Slot, call_suffix
+from actstats.shared import Shared
+
+__all__ = ["FunctionalMode"]
+
+_NOWHERE = nn.Identity()  # stands for the module of a functional call
+
+
+class FunctionalMode(TorchFunctionMode):
+    """Sees ``F.relu``, ``torch.tanh`` and the like called inside a forward.
+
+    They become sites of the module that called them: ``block.relu()``, then ``block.relu()#2``.
+    """
+
+    def __init__(self, shared: Shared) -> None:
+        super().__init__()
+        self.shared = weakref.ref(shared)
+        self.slots: dict[str, Slot] = {}
+        self.on = False
+
+    def switch(self, on: bool) -> None:
+        """Enter or leave the mode."""
+        if on and not self.on:
+            self.__enter__()  # type: ignore[no-untyped-call]
+        elif self.on and not on:
+            self.__exit__(None, None, None)  # type: ignore[no-untyped-call]
+        self.on = on
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: Any = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        """Run the function; observe it if it is an activation."""
+        kwargs = kwargs or {}
+        if torch.compiler.is_compiling():
+            return func(*args, **kwargs)
+        shared = self.shared()
+        if shared is None or not shared.active or shared.busy or not shared.stack:
+            return func(*args, **kwargs)
+        activation = activations.functional_activation(func, args, kwargs)
+        caller = shared.stack[-1]
+        if activation is None or caller.activation is not None or in_backward():
+            return func(*args, **kwargs)
+        slot = self._slot(caller, activation)
+        z = args[0] if args else kwargs.get("input")
+        slot.observe_input(_NOWHERE, (z,), {})
+        output = func(*args, **kwargs)
+        slot.observe(_NOWHERE, (z,), output)
+        return output
+
+    def _slot(self, caller: Slot, activation: Activation) -> Slot:
+        kind = activation.key.partition("(")[0]
+        caller.functional_calls[kind] += 1
+        number = caller.functional_calls[kind]
+        name = f"{caller.name}.{kind}(){'' if number == 1 else call_suffix(number)}"
+        slot = self.slots.get(name)
+        if slot is None:
+            slot = Slot(caller.shared, name, caller.order, f"F.{kind}", activation)
+            self.slots[name] = slot
+            caller.shared.slots.append(slot)
+        return slot

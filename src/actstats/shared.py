@@ -1,0 +1,155 @@
+"""What all hooks of one recorder share: the hot state, and where forwards begin and end."""
+
+from __future__ import annotations
+
+import logging
+import os
+import weakref
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+from torch import Tensor, nn
+
+from actstats.activations import Activation
+from actstats.kernels import State
+from actstats.sites import Site
+from actstats.stats import TensorStats
+
+if TYPE_CHECKING:
+    from actstats.functional import FunctionalMode
+    from actstats.hooks import Slot
+
+__all__ = ["Leaf", "Mask", "Options", "Shared"]
+
+logger = logging.getLogger("actstats")
+
+Mask = tuple[tuple[int, ...], Tensor]  # its shape, and the samples that stay
+
+
+@dataclass(frozen=True)
+class Options:
+    """What was asked of the recorder, as far as hooks need it."""
+
+    capture: frozenset[str]
+    resolution: Mapping[str, int]
+    edges: Mapping[str, tuple[float, ...]]
+    per_call: tuple[str, ...]
+    saturation_slope: float
+    strict: bool
+
+
+@dataclass
+class Leaf:
+    """One observed leaf: its state, how it is laid out, what is known of it."""
+
+    site: Site
+    state: State
+    axis: int | None
+    activation: Activation | None
+    units: int
+    notes: dict[str, str] = field(default_factory=dict)
+
+    def snapshot(self, saturation_slope: float) -> TensorStats:
+        """Copy what the state holds."""
+        return TensorStats.from_state(
+            self.state,
+            activation=self.activation,
+            saturation_slope=saturation_slope,
+            units=self.units,
+            notes=self.notes,
+        )
+
+
+class Shared:
+    """What all hooks of one recorder share; never refers to the recorder or the model."""
+
+    def __init__(self, options: Options, kernel: ModuleType) -> None:
+        self.options = options
+        self.kernel = kernel
+        self.active = True
+        self.forked = False
+        self.observed = False  # anything, in the open step
+        self.busy = False
+        self.step = 0
+        self.phase: str | None = None
+        self.root: weakref.ref[nn.Module] | None = None
+        self.slots: list[Slot] = []
+        self.stack: list[Slot] = []  # delimiting modules whose forward is running
+        self.forward = 0  # number of the forward that runs
+        self.delimited = False  # some module tells where forwards begin
+        self.mask: Mask | None = None
+        self.grad_scale: Any = None
+        self.producers: dict[int, tuple[Slot, str, weakref.ref[Tensor]]] = {}
+        self.skipped: Counter[tuple[str, str]] = Counter()
+        self.off: dict[str, str] = {}
+        self.coarsest = 7
+        self.mode: FunctionalMode | None = None
+        _ALIVE.add(self)
+
+    def current_phase(self) -> str:
+        """Return the phase that a forward belongs to now."""
+        if self.phase is not None:
+            return self.phase
+        root = None if self.root is None else self.root()
+        return "eval" if root is not None and not root.training else "train"
+
+    def skip(self, site: str, reason: str) -> None:
+        """Count something that could not be observed."""
+        self.skipped[site, reason] += 1
+
+    def leaves(self) -> Iterator[tuple[str, Leaf]]:
+        """Yield every observed leaf with its phase."""
+        for slot in self.slots:
+            for (phase, _, _), leaf in slot.table.items():
+                yield phase, leaf
+
+    @property
+    def nbytes(self) -> int:
+        """Memory of the hot state, in bytes."""
+        return sum(leaf.state.nbytes for _, leaf in self.leaves())
+
+    def failed(self, slot: Slot, error: Exception) -> None:
+        """Turn a site off after an error, and say so once."""
+        if self.options.strict:
+            raise error
+        if slot.name not in self.off:
+            self.off[slot.name] = f"{type(error).__name__}: {error}"
+            logger.warning("%s is not recorded any more: %s", slot.name, error, exc_info=error)
+        slot.dead = True
+
+    # ---- where a forward begins and ends --------------------------------------------------------
+
+    def begin(self) -> None:
+        """Start a forward: call numbers begin again."""
+        self.begin_alone()
+        if self.mode is not None:
+            self.mode.switch(True)
+
+    def begin_alone(self) -> None:
+        """Start the forward of a module that was called outside the model's."""
+        self.forward += 1
+        self.producers.clear()
+
+    def end(self) -> None:
+        """End a forward: a mask has served."""
+        self.stack.clear()
+        self.mask = None
+        self.producers.clear()
+        if self.mode is not None:
+            self.mode.switch(False)
+
+
+_ALIVE: weakref.WeakSet[Shared] = weakref.WeakSet()
+
+
+def _after_fork() -> None:
+    """Make recorders inert in a forked worker: their data belong to the parent."""
+    for shared in _ALIVE:
+        shared.forked, shared.active = True, False
+
+
+if hasattr(os, "register_at_fork"):  # not on Windows
+    os.register_at_fork(after_in_child=_after_fork)
