@@ -706,7 +706,7 @@ def test_mapping_protocol():
     assert dict(recorder).keys() == set(recorder)
     with pytest.raises(KeyError, match="no site 'atc1' is recorded; did you mean 'act1'"):
         recorder["atc1"]
-    with pytest.raises(ValueError, match="kind must be one of"):
+    with pytest.raises(KeyError, match="did you mean 'act1:grad'"):
         recorder["act1", "gradient"]
 
 
@@ -715,7 +715,7 @@ def test_keys_of_nested_outputs():
     with ActivationRecorder(net) as recorder:
         net(torch.randn(5, 2, 3))
     assert list(recorder) == ["(root)[0]", "(root)[1][0]", "(root)[1][1]"]
-    with pytest.raises(KeyError, match="gives several tensors"):
+    with pytest.raises(KeyError, match="seen as several sites"):
         recorder["(root)"]
 
 
@@ -1016,3 +1016,223 @@ def test_numbers_do_not_share_memory_with_the_state():
         before = one.moments.n.copy()
         net(batch())
         np.testing.assert_array_equal(one.moments.n, before)
+
+
+# ---- masks outside the model's forward -----------------------------------------------------------
+
+
+class Encoder(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.enc = nn.Linear(3, 3)
+        self.act = nn.GELU()
+
+    def encode(self, x):
+        return self.act(self.enc(x))
+
+
+def test_a_mask_serves_one_call_outside_the_models_forward():
+    net = Encoder()
+    with ActivationRecorder(net, include="enc") as recorder:
+        recorder.mask(torch.tensor([True, False, False]))
+        net.encode(torch.randn(3, 3))
+        net.encode(torch.randn(3, 3))
+    assert recorder["enc"].count == 6 + 9
+
+
+def test_a_mask_serves_z_and_output_of_a_call_outside_the_models_forward():
+    net = Encoder()
+    with ActivationRecorder(net, include="act") as recorder:
+        recorder.mask(torch.tensor([True, False, False]))
+        net.encode(torch.randn(3, 3))
+    assert recorder["act"].count == 6
+    assert recorder["act"].judged.seen.tolist() == [2, 2, 2]
+
+
+def test_a_mask_never_covers_the_units():
+    net = nn.Sequential(nn.Linear(6, 7))
+    with ActivationRecorder(net) as recorder:
+        recorder.mask(torch.zeros(4, 7, dtype=torch.bool))
+        net(torch.randn(4, 6))
+    assert (recorder["0"].count, recorder["0"].units) == (28, 7)
+    ((site, reason),) = recorder.skipped
+    assert site == "0"
+    assert "did not fit" in reason
+
+
+# ---- looking up and resuming, where things differ ------------------------------------------------
+
+
+@pytest.mark.parametrize("key", [3, None, ("act1", "zz"), ("a", "b", "c"), "nothing"])
+def test_what_is_no_site_is_not_in_the_recorder(key):
+    net = make_mlp(3, [4], 1)
+    with ActivationRecorder(net) as recorder:
+        net(batch())
+        recorder.step()
+    for mapping in (recorder, recorder.recording, recorder.latest):
+        assert key not in mapping
+        assert mapping.get(key) is None
+
+
+def test_calls_kept_apart_are_named_when_asked_for_together():
+    act = nn.Tanh()
+    net = nn.Sequential(nn.Linear(3, 3), act, nn.Linear(3, 3), act)
+    with ActivationRecorder(net, per_call="1", capture=("output", "grad")) as recorder:
+        train_step(net)
+    assert [site for site in recorder if site[0] == "1"] == ["1#1", "1#2", "1#1:grad", "1#2:grad"]
+    with pytest.raises(KeyError, match=r"ask for one of .*'1#1', '1#2'"):
+        recorder["1"]
+
+
+@pytest.mark.parametrize(
+    ("options", "match"),
+    [
+        ({"edges": {"0": (4, -1, 1)}}, "other edges"),
+        ({"saturation_slope": 0.1}, "other saturation_slope"),
+        ({"include": "0"}, "other modules"),
+    ],
+)
+def test_the_state_of_another_recorder_is_refused_and_changes_nothing(options, match):
+    net = small()
+    with ActivationRecorder(net) as recorder:
+        net(batch())
+        state = recorder.state_dict()
+    other = ActivationRecorder(net, **options)
+    with other:
+        net(batch())
+    with pytest.raises(ValueError, match=match):
+        other.load_state_dict(state)
+    assert other["0"].calls == 1
+
+
+@pytest.mark.parametrize("state", [{}, {"version": 1}, None])
+def test_what_is_no_state_is_refused(state):
+    with pytest.raises(ValueError, match="`state`"):
+        ActivationRecorder(small()).load_state_dict(state)
+
+
+def test_a_resumed_recorder_knows_its_sites_and_calls():
+    net = nn.Sequential(nn.Linear(3, 4), nn.ReLU())
+    with ActivationRecorder(net) as recorder:
+        net(batch())
+        recorder.step()
+    resumed = ActivationRecorder(net)
+    resumed.load_state_dict(recorder.state_dict())
+    assert str(resumed.summary()) == str(recorder.summary())
+    assert list(resumed) == list(recorder)
+    assert resumed.latest.keys() == recorder.latest.keys()
+    assert resumed.never_called() == ()
+
+
+def test_reset_gives_the_resolution_back():
+    net = small()
+    with ActivationRecorder(net, budget=1) as recorder:
+        for _ in range(3):
+            net(batch())
+            recorder.step()
+        assert recorder["0"].bits.resolution == 0
+        recorder.reset()
+        net(batch())
+        assert recorder["0"].bits.resolution == 3
+
+
+def test_the_budget_is_told_as_the_reason_for_missing_units():
+    net = nn.Sequential(nn.Linear(2, 500), nn.ReLU())
+    with ActivationRecorder(net, budget=700_000, window=1) as recorder:
+        for _ in range(60):
+            net(torch.randn(40, 2))
+            recorder.step()
+    assert recorder.latest["1"].units == 500
+    assert recorder["1"].why("dead_fraction") == "dropped to fit the budget"
+
+
+def test_a_recorder_entered_twice_leaves_at_the_outer_end():
+    net = small()
+    recorder = ActivationRecorder(net)
+    with recorder:
+        with recorder:
+            net(batch())
+        net(batch())
+    assert recorder["0"].calls == 2
+    assert not recorder.attached
+
+
+def test_patterns_that_match_no_site_are_told():
+    net = small()
+    options = {"edges": {"zz": (4, -1, 1)}, "resolution": {"0": 5, "yy": 2}, "per_call": "xx"}
+    with ActivationRecorder(net, **options) as recorder:
+        net(batch())
+    assert recorder["0"].bits.resolution == 5
+    told = [line for line in recorder.summary().notes if "no site matches" in line]
+    assert told == [f"no site matches the pattern {p!r}" for p in ("zz", "yy", "xx")]
+
+
+def test_a_modules_name_stands_for_its_leaves():
+    net = nn.LSTM(3, 3)
+    with ActivationRecorder(net, resolution={"(root)": 6}) as recorder:
+        net(torch.randn(5, 2, 3))
+    assert recorder["(root)[0]"].bits.resolution == 6
+
+
+def test_a_scalar_with_a_graph_is_taken_without_a_warning():
+    net = small()
+    with ActivationRecorder(net) as recorder:
+        loss = train_step(net)
+        recorder.step(loss=loss)
+    assert recorder.latest.scalars["loss"].last == loss.item()
+
+
+@pytest.mark.parametrize(
+    ("options", "match"),
+    [
+        ({"grad_scaler": "x"}, "`grad_scaler` must be"),
+        ({"per_call": 3}, "`per_call` must be"),
+        ({"include": []}, "`include` must not be empty"),
+    ],
+)
+def test_bad_arguments_are_refused_at_once(options, match):
+    with pytest.raises(ValueError, match=match):
+        ActivationRecorder(small(), **options)
+
+
+@pytest.mark.parametrize("key", [3, "a:grad"])
+def test_a_mapping_has_plain_names(key):
+    with pytest.raises(ValueError, match="names without a kind"):
+        ActivationRecorder({key: nn.Linear(2, 2)})
+
+
+def test_an_interrupted_forward_leaves_the_users_function_mode_alone():
+    class Interrupted(nn.Module):
+        def forward(self, x):
+            raise KeyboardInterrupt
+
+    net = nn.Sequential(nn.Linear(2, 2), Interrupted())
+    net[1].register_buffer("no_guess", torch.ones(1))
+    recorder = ActivationRecorder(net, functional=True).attach()
+    with pytest.raises(KeyboardInterrupt):
+        net(torch.randn(2, 2))
+    with torch.device("meta"):
+        recorder.step()
+        assert torch.empty(1).is_meta
+    recorder.detach()
+    assert torch.overrides._get_current_function_mode_stack() == []
+
+
+def test_units_of_convolutions():
+    class Residual(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv = nn.Conv1d(4, 4, 3, padding=1)
+            self.act = nn.ReLU()
+
+        def forward(self, x):
+            return self.act(self.conv(x) + x)
+
+    net = Residual()
+    with ActivationRecorder(net) as recorder:
+        net(torch.randn(40, 4, 9))
+    assert recorder["act"].units == 4  # the channels, as of the convolution of the same shape
+    single = nn.Conv2d(3, 8, 3)
+    with ActivationRecorder(single) as recorder:
+        single(torch.randn(3, 10, 10))
+    assert recorder["(root)"].units == 0

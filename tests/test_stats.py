@@ -522,3 +522,60 @@ def test_pooling_and_coarsening_a_running_state():
     )
     assert_same_integers(got, whole)
     assert_stats_of(got, torch.cat([x, y]), merges=5)
+
+
+@pytest.mark.parametrize("axis", [0, 1, 2, -1, -2])
+def test_units_lie_on_any_axis(axis):
+    x = torch.randn(4, 5, 6, dtype=torch.float64)
+    x[2] += 10
+    s = TensorStats.from_tensor(x, unit_axis=axis)
+    others = tuple(i for i in range(3) if i != axis % 3)
+    np.testing.assert_allclose(s.unit_mean, x.numpy().mean(axis=others), rtol=1e-13)
+    np.testing.assert_allclose(s.unit_std, x.numpy().std(axis=others), rtol=1e-13)
+
+
+@pytest.mark.parametrize(
+    ("options", "match"),
+    [
+        ({"unit_axis": 2}, "`unit_axis` must be"),
+        ({"activation": "gelu", "z": torch.ones(3, 3)}, "`z` must be"),
+        ({"activation": "gelu", "z": [1.0]}, "`z` must be"),
+    ],
+)
+def test_from_tensor_refuses_what_does_not_fit(options, match):
+    with pytest.raises(ValueError, match=match):
+        TensorStats.from_tensor(torch.ones(4, 3), **options)
+
+
+def test_from_tensor_takes_reversed_arrays():
+    assert TensorStats.from_tensor(np.arange(4.0)[::-1]).mean == 1.5
+
+
+@pytest.mark.parametrize("shape", [(1, 5), (100,)])
+def test_one_sample_tells_no_signal(shape):
+    s = TensorStats.from_tensor(torch.randn(shape))
+    assert math.isnan(s.signal_fraction)
+    assert s.why("signal_fraction") is not None
+
+
+def test_squares_beyond_float64_stop_no_table():
+    x = torch.tensor([[1e200, 2e200], [1e200, 3e200]], dtype=torch.float64)
+    figures = TensorStats.from_tensor(x).to_dict()
+    assert figures["mean"] == pytest.approx(1.75e200)
+    assert figures["var"] == math.inf
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32])
+def test_saturation_in_any_dtype_is_the_definition(dtype):
+    y = (3 * torch.randn(20_000, 7)).tanh().to(dtype)
+    exact = y.double()
+    want = (1 - exact * exact < 0.05).double().mean().item()
+    assert TensorStats.from_tensor(y, activation="tanh").saturated_fraction == want
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32])
+def test_a_clamp_is_saturated_at_its_ends_in_any_dtype(dtype):
+    clamp = torch.nn.Hardtanh(-0.7, 0.7)
+    y = clamp(3 * torch.randn(1000, 2).to(dtype))
+    want = ((y == y.max()) | (y == y.min())).double().mean().item()
+    assert TensorStats.from_tensor(y, activation=clamp).saturated_fraction == want

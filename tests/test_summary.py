@@ -24,10 +24,10 @@ def recording():
 def test_golden_text(recording):
     assert str(Summary(recording)).splitlines() == [
         "Recording(1 sites x 2 windows, steps 0-4, train+eval)",
-        "site  module  phase  calls  mean    std  min  max  zero %  saturated %  dead %",
-        "----  ------  -----  -----  ----  -----  ---  ---  ------  -----------  ------",
-        "act1  ReLU    train      1   1.5  1.658    0    4    50.0         50.0    50.0",
-        "act1  ReLU    eval       1   1.5  1.658    0    4    50.0         50.0    50.0",
+        "site  module  phase  calls  mean    std  min  max  zero %  signal %  saturated %  dead %",
+        "----  ------  -----  -----  ----  -----  ---  ---  ------  --------  -----------  ------",
+        "act1  ReLU    train      1   1.5  1.658    0    4    50.0      10.0         50.0    50.0",
+        "act1  ReLU    eval       1   1.5  1.658    0    4    50.0      10.0         50.0    50.0",
         "kernel: reference",
         "never called: <idle>",
     ]

@@ -8,7 +8,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
-__all__ = ["eager_only", "in_backward", "quiet", "scaler_scale", "unobservable", "untraceable"]
+__all__ = [
+    "eager_only",
+    "in_backward",
+    "innermost_mode",
+    "quiet",
+    "scaler_scale",
+    "unobservable",
+    "untraceable",
+]
 
 PLAIN = (torch.float32, torch.float64, torch.float16, torch.bfloat16)
 _FLOAT8 = tuple(
@@ -28,6 +36,12 @@ quiet: Any = getattr(torch._C, "DisableTorchFunction", torch._C.DisableTorchFunc
 def in_backward() -> bool:
     """Tell whether autograd is running a backward pass (then a forward is a recompute)."""
     return _current_graph_task_id() != -1
+
+
+def innermost_mode() -> Any:
+    """Return the innermost function mode, or None where torch does not tell."""
+    stack: list[Any] = getattr(torch.overrides, "_get_current_function_mode_stack", list)()
+    return stack[-1] if stack else None
 
 
 def untraceable() -> str | None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from torch import Tensor
+
 from actstats.sites import KINDS, join_key
 from actstats.stats import named_edges, require_resolution
 
@@ -28,7 +30,7 @@ def share(name: str, value: float) -> float:
 def number(name: str, value: Any) -> float:
     """Return what ``float`` makes of a scalar."""
     try:
-        return float(value)
+        return float(value.detach() if isinstance(value, Tensor) else value)
     except (TypeError, ValueError, RuntimeError) as error:
         raise ValueError(f"scalar `{name}` must be a number; got {value!r}.") from error
 
@@ -41,8 +43,18 @@ def capture(capture: str | Sequence[str]) -> frozenset[str]:
     return frozenset(kinds)
 
 
+def grad_scale(scale: Any) -> Any:
+    """Return a number, a GradScaler or None."""
+    number_given = isinstance(scale, int | float | Tensor) and not isinstance(scale, bool)
+    if scale is None or number_given or hasattr(scale, "get_scale"):
+        return scale
+    raise ValueError(f"`grad_scaler` must be a GradScaler, a number or None; got {scale!r}.")
+
+
 def patterns(name: str, patterns: str | Sequence[str] | None) -> tuple[str, ...]:
     """Return patterns as a tuple."""
+    if patterns is not None and not isinstance(patterns, str | Sequence):
+        raise ValueError(f"`{name}` must be a pattern or a list of patterns; got {patterns!r}.")
     many = (patterns,) if isinstance(patterns, str) else tuple(patterns or ())
     if any(not isinstance(pattern, str) for pattern in many):
         raise ValueError(f"`{name}` must be a pattern or a list of patterns; got {patterns!r}.")

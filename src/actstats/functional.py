@@ -11,7 +11,7 @@ from torch import nn
 from torch.overrides import TorchFunctionMode
 
 from actstats import activations
-from actstats._torch import in_backward
+from actstats._torch import in_backward, innermost_mode
 from actstats.activations import Activation
 from actstats.hooks import Slot, call_suffix
 from actstats.shared import Shared
@@ -37,9 +37,11 @@ class FunctionalMode(TorchFunctionMode):
         """Enter or leave the mode."""
         if on and not self.on:
             self.__enter__()  # type: ignore[no-untyped-call]
-        elif self.on and not on:
+            self.on = True
+        elif self.on and not on and innermost_mode() in (self, None):
             self.__exit__(None, None, None)  # type: ignore[no-untyped-call]
-        self.on = on
+            self.on = False
+        # else the user's own mode was entered since a forward was interrupted: not ours to pop
 
     def __torch_function__(
         self, func: Any, types: Any, args: Any = (), kwargs: Mapping[str, Any] | None = None

@@ -40,6 +40,7 @@ def make_gate(activation: Activation | None, saturation_slope: float = 0.05) -> 
         quiet=None if activation.relu_like else intervals(ACTIVE_SLOPE),
         slope=(activation.output_slope if from_output else activation.slope) if known else None,
         max_slope=activation.max_slope,
+        limits=activation.limits,
         from_output=from_output,
     )
 

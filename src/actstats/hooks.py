@@ -29,7 +29,7 @@ from actstats.activations import Activation
 from actstats.gate import make_gate
 from actstats.kernels import Spec, State
 from actstats.shared import Leaf, Mask, Shared
-from actstats.sites import Site, input_leaves, leaves, lookup, matches, unit_axis
+from actstats.sites import Site, input_leaves, knows_units, leaves, lookup, matches, unit_axis
 
 __all__ = ["Slot", "call_suffix", "register"]
 
@@ -102,6 +102,7 @@ class Slot(_Hook):
         "activation",
         "calls",
         "dead",
+        "entered",
         "forward",
         "functional_calls",
         "index",
@@ -138,6 +139,7 @@ class Slot(_Hook):
         self.index = 0  # calls in the forward of that number
         self.forward = -1
         self.dead = False
+        self.entered = False  # the pre-hook has begun this call
         self.source: str | None = None
         self.inherits: int | None = None
         self.per_call = any(matches(p.partition(":")[0], name) for p in shared.options.per_call)
@@ -189,7 +191,9 @@ class Slot(_Hook):
     # ---- steps of an observation ---------------------------------------------------------------
 
     def _count_call(self, args: Any) -> None:
-        self._begin_if_alone()
+        if not self.entered:
+            self._begin_if_alone()
+        self.entered = False
         self.calls += 1
         self.index = self._next_index()
         self.forward = self.shared.forward
@@ -238,6 +242,7 @@ class Slot(_Hook):
         phase = self.shared.current_phase()
         self._find_source(args)
         self._begin_if_alone()
+        self.entered = True
         call = self._call_suffix(self._next_index())
         capture = self.shared.options.capture
         z = args[0] if args else None
@@ -296,7 +301,8 @@ class Slot(_Hook):
         axis = leaf.axis
         if axis == 1 and len(shape) > 1:
             x, axis = x.movedim(1, -1), -1
-        if tuple(x.shape[: len(shape)]) != shape:
+        samples = x.dim() - (axis is not None)  # axes that a mask may speak of
+        if len(shape) > samples or tuple(x.shape[: len(shape)]) != shape:
             self.shared.skip(leaf.site.key, f"mask of shape {shape} did not fit: all samples taken")
             return x, axis
         return x.flatten(0, len(shape) - 1).index_select(0, keep.to(x.device)), axis
@@ -337,13 +343,17 @@ class Slot(_Hook):
             self.source,
             self.order,
         )
-        axis = unit_axis(module, tensor, self.inherits)
+        known = self.shared.axes
+        inherits = self.inherits if self.inherits is not None else known.get(tuple(tensor.shape))
+        axis = known[tuple(tensor.shape)] = unit_axis(module, tensor, inherits)
         width = 0 if axis is None else tensor.shape[axis]
         notes = {}
+        if inherits is None and axis is not None and not knows_units(module, tensor):
+            notes["axis"] = f"axis {axis} of shape {tuple(tensor.shape)} is taken for the units'"
         if kind == "output" and self.reason:
             notes["activation"] = self.reason
         if axis is None:
-            notes["units"] = f"a tensor of {tensor.dim()} dimensions has no units"
+            notes["units"] = f"a tensor of {tensor.dim()} dimensions has no units here"
         elif width > MAX_UNITS:
             notes["units"] = f"{width} units are more than {MAX_UNITS}"
         units = width if width <= MAX_UNITS else 0

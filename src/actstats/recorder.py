@@ -5,7 +5,7 @@ from __future__ import annotations
 import weakref
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import Any, Literal
 
 import torch
@@ -21,10 +21,19 @@ from actstats.recording import (
     Scalar,
     Window,
     default_phase,
-    site_order,
 )
 from actstats.shared import Options, Shared
-from actstats.sites import Site, close_matches, join_key, named_sites, selected, split_key
+from actstats.sites import (
+    Site,
+    close_matches,
+    join_key,
+    matches,
+    named_sites,
+    reading_key,
+    selected,
+    site_order,
+    split_key,
+)
 from actstats.stats import TensorStats
 from actstats.summary import Summary
 from actstats.windows import Windows
@@ -46,7 +55,8 @@ class ActivationRecorder(Mapping[str, TensorStats]):
     Parameters
     ----------
     model : Module or mapping of str to Module
-        What to observe; held weakly.
+        What to observe; held weakly. Of a mapping, the first module's mode tells train from
+        eval, and where none contains another, forwards (calls, masks) end with :meth:`step`.
     include, exclude : str, type, callable or list of them, optional
         A glob on the module name, a module class, or a predicate ``(name, module) -> bool``.
         Default: modules that compute something themselves (no children, or own parameters).
@@ -144,7 +154,8 @@ class ActivationRecorder(Mapping[str, TensorStats]):
             strict=strict,
         )
         self._shared = Shared(options, kernels.choose(kernel))
-        self._shared.grad_scale = grad_scaler
+        self._shared.grad_scale = arguments.grad_scale(grad_scaler)
+        self._entered = 0
         self._choose_modules(model, include, exclude)
         self._handles: list[RemovableHandle] = []
         self._finalizer = weakref.finalize(self, _remove_all, self._handles, self._shared)
@@ -203,6 +214,7 @@ class ActivationRecorder(Mapping[str, TensorStats]):
         self._steps = 0
         self._windows = Windows(self._fixed, self._every, self._budget)
         self._carried: list[Window] = []  # of a resumed run's open window
+        self._resumed: dict[str, Site] = {}
         self._scalars: dict[str, Scalar] = {}
         self._shared.step = 0
         self._shared.active = True
@@ -244,10 +256,13 @@ class ActivationRecorder(Mapping[str, TensorStats]):
         _remove_all(self._handles, self._shared)
 
     def __enter__(self) -> ActivationRecorder:
+        self._entered += 1
         return self.attach()
 
     def __exit__(self, *_: object) -> None:
-        self.detach()
+        self._entered -= 1
+        if not self._entered:
+            self.detach()
 
     @contextmanager
     def paused(self) -> Iterator[None]:
@@ -295,6 +310,7 @@ class ActivationRecorder(Mapping[str, TensorStats]):
             )
         keep = (~samples.detach()).flatten().nonzero().flatten()
         self._shared.mask = (tuple(samples.shape), keep)
+        self._shared.mask_used = False
 
     @property
     def grad_scale(self) -> Any:
@@ -303,7 +319,7 @@ class ActivationRecorder(Mapping[str, TensorStats]):
 
     @grad_scale.setter
     def grad_scale(self, scale: Any) -> None:
-        self._shared.grad_scale = scale
+        self._shared.grad_scale = arguments.grad_scale(scale)
 
     # ---- steps and windows -----------------------------------------------------------------------
 
@@ -408,24 +424,20 @@ class ActivationRecorder(Mapping[str, TensorStats]):
             for slot in self._shared.slots
             if not slot.table and "output" in self._shared.options.capture
         ]
-        every = sorted((*known.values(), *silent), key=lambda site: site.order)
+        every = sorted((*known.values(), *silent), key=site_order)
         return tuple(dict.fromkeys(site.key for site in every))
 
     def _known_sites(self) -> dict[str, Site]:
-        sites = {leaf.site.key: leaf.site for _, leaf in self._shared.leaves()}
-        for window in (*self._windows, *self._carried):
-            for key in window:  # of a resumed run
-                sites.setdefault(key, Site(*split_key(key)))
-        return sites
+        return self._resumed | {leaf.site.key: leaf.site for _, leaf in self._shared.leaves()}
 
     def __getitem__(self, key: str | tuple[str, str]) -> TensorStats:
-        name, kind = split_key(key)
+        name, kind = split_key(reading_key(key, self.sites))
         site = join_key((self._resolve(name), kind))
         parts = list(self._parts(site))
         if parts:
             phase = default_phase(seen for seen, _ in parts)
             return sum((s for seen, s in parts if seen == phase), start=TensorStats.empty())
-        if any(name == slot.name for slot in self._shared.slots):
+        if any(self._resolve(name) == slot.name for slot in self._shared.slots):
             raise KeyError(self._why_absent(site, kind))
         raise KeyError(f"no site {site!r} is recorded{close_matches(site, self.sites)}")
 
@@ -447,10 +459,10 @@ class ActivationRecorder(Mapping[str, TensorStats]):
     def _why_absent(self, site: str, kind: str) -> str:
         if kind not in self._shared.options.capture:
             return f"{site!r} is not recorded: add {kind!r} to `capture`."
-        leaves = [key for key in self if key.startswith(f"{site}[")]
-        if leaves:
-            return f"{site!r} gives several tensors: ask for one of {leaves}."
-        name = site.partition(":")[0]
+        name = split_key(site)[0]
+        apart = [key for key in self if matches(site, key) and key != site]
+        if apart:
+            return f"{site!r} was seen as several sites: ask for one of {apart}."
         if name in self._shared.off:
             return f"{site!r} was turned off: {self._shared.off[name]}"
         return f"nothing was seen at {site!r} yet."
@@ -491,10 +503,19 @@ class ActivationRecorder(Mapping[str, TensorStats]):
             f"skipped {count} x {site}: {reason}"
             for (site, reason), count in self._shared.skipped.items()
         ]
+        notes += [f"no site matches the pattern {pattern!r}" for pattern in self._idle_patterns()]
         dropped = self._windows.dropped
         if dropped:
             notes.append(f"dropped to fit {self._budget} bytes: {', '.join(dropped)}")
         return tuple(notes)
+
+    def _idle_patterns(self) -> Iterator[str]:
+        """Yield patterns of the user's that match no site seen so far."""
+        options, sites = self._shared.options, list(self._known_sites())
+        for pattern in dict.fromkeys((*options.edges, *options.resolution, *options.per_call)):
+            wild = split_key(pattern)[0] == "*"
+            if sites and not wild and not any(matches(pattern, site) for site in sites):
+                yield pattern
 
     # ---- resuming --------------------------------------------------------------------------------
 
@@ -503,7 +524,10 @@ class ActivationRecorder(Mapping[str, TensorStats]):
         for slot in self._shared.slots:
             slot.table.clear()
             slot.calls = 0
+            slot.dead = False
+            self._shared.off.pop(slot.name, None)
         self._shared.skipped.clear()
+        self._shared.coarsest = 7
         self._forget()
 
     def state_dict(self) -> dict[str, Any]:
@@ -513,6 +537,13 @@ class ActivationRecorder(Mapping[str, TensorStats]):
         """
         return {
             "version": 1,
+            "modules": self._module_names(),
+            "edges": {k: list(v) for k, v in self._shared.options.edges.items()},
+            "saturation_slope": self._shared.options.saturation_slope,
+            "sites": [asdict(site) for site in self._known_sites().values()],
+            "calls": {slot.name: slot.calls for slot in self._shared.slots},
+            "skipped": [[*key, count] for key, count in self._shared.skipped.items()],
+            "dropped": list(self._windows.dropped),
             "step": self._step,
             "first": self._first,
             "steps_open": self._steps_open,
@@ -530,19 +561,47 @@ class ActivationRecorder(Mapping[str, TensorStats]):
         Raises
         ------
         ValueError
-            If the state is of an unknown version.
+            If the state is not one, or is of a recorder of other modules, edges or threshold;
+            then nothing changes.
         """
-        if state.get("version") != 1:
-            raise ValueError(f"`state` must be of version 1; got {state.get('version')!r}.")
+        self._check_state(state)
+        closed = [unpack_window(packed) for packed in state["closed"]]
+        carried = [unpack_window(packed) for packed in state["open"]]
         self.reset()
         self._step = self._shared.step = state["step"]
         self._first, self._steps_open = state["first"], state["steps_open"]
-        self._steps, self._windows.width = state["steps"], state["width"]
+        self._steps = state["steps"]
+        if self._fixed is None:
+            self._windows.width = state["width"]
         self._shared.active = self._steps % self._every == 0
-        self._windows.restore(unpack_window(packed) for packed in state["closed"])
-        self._carried = [unpack_window(packed) for packed in state["open"]]
+        self._windows.restore(closed)
+        self._windows.dropped = dict.fromkeys(state["dropped"])
+        self._carried = carried
+        self._resumed = {site.key: site for site in (Site(**fields) for fields in state["sites"])}
+        for slot in self._shared.slots:
+            slot.calls = state["calls"].get(slot.name, 0)
+        self._shared.skipped.update({(site, why): n for site, why, n in state["skipped"]})
         self._scalars = unpack_scalars(state["scalars"])
         self._last = state["last"]
+
+    def _module_names(self) -> list[str]:
+        return [slot.name for _, slot, observed, _ in self._modules if observed]
+
+    def _check_state(self, state: Mapping[str, Any]) -> None:
+        """Refuse what is not a state of a recorder like this one."""
+        if not isinstance(state, Mapping) or state.get("version") != 1:
+            got = state.get("version") if isinstance(state, Mapping) else type(state).__name__
+            raise ValueError(f"`state` must be what `state_dict` gave, version 1; got {got!r}.")
+        own = self.state_dict()
+        absent = own.keys() - state.keys()
+        if absent:
+            raise ValueError(f"`state` is incomplete: {sorted(absent)} are missing.")
+        for name in ("modules", "edges", "saturation_slope"):
+            if state[name] != own[name]:
+                raise ValueError(
+                    f"`state` is of a recorder with other {name}: {state[name]!r}; "
+                    f"this one has {own[name]!r}."
+                )
 
     def __repr__(self) -> str:
         state = "attached" if self.attached else "detached"

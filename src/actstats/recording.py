@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from actstats.sites import Site, close_matches, join_key, matches, split_key
+from actstats.sites import Site, close_matches, matches, reading_key, site_order, split_key
 from actstats.stats import FIGURES, TensorStats
 
 if TYPE_CHECKING:
@@ -83,7 +83,7 @@ class Window(Mapping[str, TensorStats]):
     scalars: Mapping[str, Scalar] = field(default_factory=dict)
 
     def __getitem__(self, key: str | tuple[str, str]) -> TensorStats:
-        site = join_key(key)
+        site = reading_key(key, list(self.stats))
         if site not in self.stats:
             raise KeyError(
                 f"no site {site!r} in this window{close_matches(site, list(self.stats))}"
@@ -159,7 +159,7 @@ class Recording(Mapping[str, TensorStats]):
         known = dict(sites or {})
         self.sites: dict[str, Site] = {
             site: known.get(site) or Site(*split_key(site))
-            for site in sorted(seen, key=lambda key: site_order(known.get(key)))
+            for site in sorted(seen, key=lambda key: _place(known.get(key)))
         }
         self.notes: tuple[str, ...] = tuple(notes)
         self._merged: dict[str, TensorStats] = {}
@@ -167,7 +167,7 @@ class Recording(Mapping[str, TensorStats]):
     # ---- reading -----------------------------------------------------------------------------
 
     def __getitem__(self, key: str | tuple[str, str]) -> TensorStats:
-        site = join_key(key)
+        site = reading_key(key, list(self))
         if site not in self.sites:
             raise KeyError(f"no site {site!r} in this recording{close_matches(site, list(self))}")
         if site not in self._merged:
@@ -299,11 +299,9 @@ def default_phase(phases: Iterable[str]) -> str | None:
     return "train" if "train" in seen else next(iter(seen), None)
 
 
-def site_order(site: Site | None) -> tuple[float, str]:
-    """Sort sites by their module's place in the model, output before grad before input."""
-    if site is None:
-        return math.inf, ""
-    return site.order, "" if site.kind == "output" else site.kind
+def _place(site: Site | None) -> tuple[object, ...]:
+    """Sites that nothing is known of come last, in the order they were seen."""
+    return (math.inf,) if site is None else site_order(site)
 
 
 def _union(a: Mapping[str, Any], b: Mapping[str, Any]) -> dict[str, Any]:
@@ -327,5 +325,9 @@ def _bounds(steps: Steps | None) -> tuple[float, float]:
         return (steps[0], steps[-1]) if len(steps) else (math.inf, -math.inf)
     if isinstance(steps, int):
         return steps, steps
+    if not isinstance(steps, tuple | list) or len(steps) != 2:
+        raise ValueError(
+            f"`steps` must be a step, (first, last), a range or a slice; got {steps!r}."
+        )
     first, last = steps
     return first, last

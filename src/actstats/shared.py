@@ -81,6 +81,8 @@ class Shared:
         self.forward = 0  # number of the forward that runs
         self.delimited = False  # some module tells where forwards begin
         self.mask: Mask | None = None
+        self.mask_used = False
+        self.axes: dict[tuple[int, ...], int | None] = {}  # of the units, by shape
         self.grad_scale: Any = None
         self.producers: dict[int, tuple[Slot, str, weakref.ref[Tensor]]] = {}
         self.skipped: Counter[tuple[str, str]] = Counter()
@@ -132,6 +134,9 @@ class Shared:
         """Start the forward of a module that was called outside the model's."""
         self.forward += 1
         self.producers.clear()
+        if self.mask_used:
+            self.mask = None
+        self.mask_used = self.mask is not None
 
     def end(self) -> None:
         """End a forward: a mask has served."""

@@ -18,6 +18,7 @@ from torch.nn.utils.rnn import PackedSequence
 __all__ = ["Site", "close_matches", "leaves", "matches", "named_sites", "selected", "unit_axis"]
 
 KINDS = ("output", "input", "grad")
+KIND_ORDER = ("output", "grad", "input")
 ROOT = "(root)"
 MAX_DEPTH = 8  # of nested outputs
 
@@ -115,6 +116,22 @@ def split_key(key: str | tuple[str, str]) -> tuple[str, str]:
     return name, kind
 
 
+def reading_key(key: object, known: Sequence[str] = ()) -> str:
+    """Return the canonical string of a key that someone looks up; KeyError for what is none."""
+    try:
+        return join_key(key)  # type: ignore[arg-type]
+    except (AttributeError, TypeError, ValueError):
+        raise KeyError(f"no site {key!r}{close_matches(str(key), known)}") from None
+
+
+def site_order(site: Site) -> tuple[object, ...]:
+    """Sort sites by their module's place, then output, grad, input, then leaves by number."""
+    pieces = re.split(r"(\d+)", f"{site.module} {site.leaf}")
+    natural = tuple((int(piece), "") if piece.isdigit() else (-1, piece) for piece in pieces)
+    module = natural if site.module.endswith(")") else ()
+    return site.order, len(module), KIND_ORDER.index(site.kind), natural
+
+
 def join_key(key: str | tuple[str, str]) -> str:
     """Return the canonical string of a key: ``"fc3"``, ``"fc3:grad"``."""
     name, kind = split_key(key)
@@ -134,7 +151,7 @@ def matches(pattern: str, site: str) -> bool:
     """Tell whether a site's name matches a pattern.
 
     ``*`` and ``?`` are the only wildcards, ``*`` crosses dots; a pattern without a kind means
-    outputs.
+    outputs; a module's name stands for all its leaves and calls.
 
     Examples
     --------
@@ -143,7 +160,15 @@ def matches(pattern: str, site: str) -> bool:
     """
     wanted, kind = split_key(pattern)
     name, site_kind = split_key(site)
-    return kind == site_kind and (wanted == name or _regex(wanted).fullmatch(name) is not None)
+    if kind != site_kind:
+        return False
+    names = (name, base_name(name))
+    return wanted in names or any(_regex(wanted).fullmatch(one) for one in names)
+
+
+def base_name(name: str) -> str:
+    """Return a name without the leaf or call: ``lstm`` of ``lstm[1][0]``, ``act`` of ``act#2``."""
+    return re.split(r"[\[#]", name, maxsplit=1)[0]
 
 
 def lookup(patterns: Mapping[str, Any] | None, site: str, default: Any = None) -> Any:
@@ -183,6 +208,8 @@ def named_sites(
     modules: dict[str, nn.Module] = {}
     aliases: dict[str, str] = {}
     for name, module in pairs:
+        if not isinstance(name, str) or split_key(name)[1] != "output":
+            raise ValueError(f"`model`'s keys must be names without a kind; got {name!r}.")
         if not isinstance(module, nn.Module):
             raise ValueError(f"`model` must hold modules; got {type(module).__name__} at {name!r}.")
         name = name or ROOT
@@ -252,6 +279,8 @@ def _selectors(name: str, given: Any) -> tuple[Selector, ...]:
     if given is None:
         return ()
     many = tuple(given) if isinstance(given, list | tuple | set | frozenset) else (given,)
+    if not many:
+        raise ValueError(f"`{name}` must not be empty; leave it out to take the default.")
     for one in many:
         if not (isinstance(one, str) or callable(one)):
             raise ValueError(
@@ -347,8 +376,15 @@ def unit_axis(module: nn.Module, tensor: Tensor, inherited: int | None = None) -
         return None
     if dim == 2:
         return -1
+    if isinstance(module, _ConvNd) and dim != len(module.kernel_size) + 2:
+        return None  # without a batch axis
     if isinstance(module, _UNITS_SECOND):
         return 1
     if inherited is not None:
         return inherited
     return 1 if dim >= 4 else -1
+
+
+def knows_units(module: nn.Module, tensor: Tensor) -> bool:
+    """Tell whether :func:`unit_axis` is certain without knowing what went in."""
+    return tensor.dim() < 3 or isinstance(module, (*_UNITS_LAST, *_UNITS_SECOND))

@@ -140,8 +140,9 @@ class TensorStats:
         z : Tensor, optional
             What went into the activation; needed where the output does not tell the slope
             (GELU, SiLU, ELU ...). Without it those figures are nan.
-        unit_axis : {-1, 1}, optional
-            The axis of the units; None pools them.
+        unit_axis : int, optional
+            The axis of the units, -1 by default; None pools them, as does a tensor of fewer than
+            two dimensions.
         activation : str, Module or Activation, optional
             The function that made ``a``.
         resolution : int, default 3
@@ -159,12 +160,23 @@ class TensorStats:
         >>> s.mean, s.zero_fraction, s.saturated_fraction
         (1.5, 0.5, 0.5)
         """
-        a = torch.as_tensor(a).detach()
+        a = (a if isinstance(a, Tensor) else torch.as_tensor(np.ascontiguousarray(a))).detach()
         if not a.is_floating_point():
             raise ValueError(f"`a` must be floating point; got {a.dtype}.")
         require_resolution(resolution)
         known = None if activation is None else activations.get(activation)
-        axis = unit_axis if a.dim() > 0 else None
+        if z is not None and (not isinstance(z, Tensor) or z.shape != a.shape):
+            got = tuple(z.shape) if isinstance(z, Tensor) else type(z).__name__
+            raise ValueError(f"`z` must be a tensor of a's shape {tuple(a.shape)}; got {got}.")
+        axis = None
+        if unit_axis is not None and a.dim() > 1:
+            if not -a.dim() <= unit_axis < a.dim():
+                raise ValueError(
+                    f"`unit_axis` must be None or an axis of shape {tuple(a.shape)}; "
+                    f"got {unit_axis!r}."
+                )
+            a, axis = a.movedim(unit_axis, -1), -1
+            z = None if z is None else z.movedim(unit_axis, -1)
         spec = Spec(
             resolution=resolution,
             width=1 if axis is None else a.shape[axis],
@@ -181,6 +193,7 @@ class TensorStats:
             activation=known,
             saturation_slope=saturation_slope,
             units=0 if axis is None else spec.width,
+            notes={"units": "units are pooled"} if axis is None else None,
         )
 
     @classmethod
@@ -241,7 +254,8 @@ class TensorStats:
             return other
         self._refuse_unequal(other)
         if self.units != other.units:
-            reason = f"the width changed: {self.units or 'pooled'} and {other.units or 'pooled'}"
+            changed = f"the width changed: {self.units or 'pooled'} and {other.units or 'pooled'}"
+            reason = self.notes.get("units") or other.notes.get("units") or changed
             return self.pool_units(reason).merge(other.pool_units(reason))
         sums = {
             name: getattr(self, name) + getattr(other, name)
@@ -342,7 +356,7 @@ class TensorStats:
     @property
     def rms(self) -> float:
         """Root of the mean square of the finite values."""
-        return math.sqrt(self.var + self.mean * self.mean)
+        return math.hypot(self.std, self.mean)
 
     @property
     def abs_mean(self) -> float:
@@ -355,7 +369,7 @@ class TensorStats:
         """sqrt(1 + mean**2 / var): the relative error of ``var`` is about this times 1e-16."""
         if not self.finite_count:
             return math.nan
-        return math.sqrt(1 + self.mean**2 / self.var) if self.var else math.inf
+        return math.hypot(1, self.mean / self.std) if self.std else math.inf
 
     @property
     def zero_fraction(self) -> float:
@@ -409,9 +423,9 @@ class TensorStats:
     @property
     def signal_fraction(self) -> float:
         """Mean over units of their variance, over the mean square of all: 0 ignores the input."""
-        if self._missing("units") or not self.finite_count:
+        if self.why("signal_fraction"):
             return math.nan
-        square = self.var + self.mean**2
+        square = self.rms * self.rms
         return float(np.nanmean(self.moments.var)) / square if square else math.nan
 
     @property
@@ -512,9 +526,14 @@ class TensorStats:
         if not self.finite_count:
             return "no finite value was seen"
         need = _PREREQUISITE.get(figure)
-        if figure == "signal_fraction" and not self._missing("units") and not self.rms:
-            return "all values are zero"
-        return None if need is None else self._missing(need)
+        if need is not None and self._missing(need):
+            return self._missing(need)
+        return self._missing_signal() if figure == "signal_fraction" else None
+
+    def _missing_signal(self) -> str | None:
+        if self.moments.n.max() < 2:
+            return "1 sample per unit is too few"
+        return None if self.rms else "all values are zero"
 
     def _missing(self, need: str) -> str | None:
         """Return why a prerequisite is not met, or None."""
@@ -609,7 +628,7 @@ class TensorStats:
         if not isinstance(bins, int | np.integer):
             return np.asarray(bins, dtype=np.float64)
         low, high = range if range is not None else (self.min, self.max)
-        if not (math.isfinite(low) and math.isfinite(high)):
+        if range is None and not (math.isfinite(low) and math.isfinite(high)):
             low, high = 0.0, 1.0  # as numpy.histogram of nothing
         return np.histogram_bin_edges(
             np.array([low, high], dtype=np.float64), int(bins), (low, high)

@@ -22,6 +22,7 @@ _COLUMNS = (
     ("min", "min"),
     ("max", "max"),
     ("zero %", "zero_fraction"),
+    ("signal %", "signal_fraction"),
     ("saturated %", "saturated_fraction"),
     ("dead %", "dead_fraction"),
 )
@@ -93,7 +94,8 @@ class Summary:
 
         table = Table(title=self.title, caption="\n".join(self.footer))
         for i, title in enumerate(self.header):
-            table.add_column(title, justify="left" if i < 3 else "right")
+            left = i < 3
+            table.add_column(title, justify="left" if left else "right", no_wrap=True, ratio=None)
         for row in self.rows:
             table.add_row(*row)
         return table
@@ -119,9 +121,10 @@ def _shown(name: str, stats: TensorStats) -> str:
 def _remarks(stats: TensorStats) -> list[str]:
     """Return what a reader must know of a row: reasons for dashes, and warnings."""
     remarks = []
-    if stats.activation is not None:
-        reasons = dict.fromkeys(stats.why(figure) for figure in _EXPLAINED)
-        remarks += [reason for reason in reasons if reason]
+    reasons = dict.fromkeys(stats.why(figure) for figure in _EXPLAINED)
+    remarks += [f"-: {reason}" for reason in reasons if reason]
+    if "axis" in stats.notes:
+        remarks.append(stats.notes["axis"])
     if "units" in stats.notes:
         remarks.append(f"no per-unit figures: {stats.notes['units']}")
     if stats.nan_count or stats.inf_count:

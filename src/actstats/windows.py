@@ -59,8 +59,6 @@ class Windows:
     def add(self, windows: list[Window], shared: Shared) -> None:
         """Append the windows that closed together, one per phase, and keep to the budget."""
         self.restore(windows)
-        phase = default_phase(window.phase for window in windows)
-        self.latest = next(window for window in windows if window.phase == phase)
         if self.fixed is None and any(len(held) > CAP for held in self._by_phase.values()):
             self._halve(CAP)
         while shared.nbytes + self.nbytes > self.budget:
@@ -72,6 +70,9 @@ class Windows:
         """Append windows as they are."""
         for window in windows:
             self._by_phase.setdefault(window.phase, []).append(window)
+        newest = max((window.last_step for window in self), default=None)
+        closed = {w.phase: w for w in self if w.last_step == newest}
+        self.latest = closed.get(default_phase(closed) or "")
 
     def _halve(self, floor: int) -> bool:
         """Merge neighbours of each phase that has more than ``floor`` windows."""

@@ -6,6 +6,7 @@ attached during validation, or under another default dtype, keeps counting in in
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields, replace
 from functools import lru_cache
@@ -39,6 +40,8 @@ class Gate:
         Maps values to the activation's slope there; None where it does not apply.
     max_slope : float
         Largest absolute slope of the activation.
+    limits : (float, float)
+        Range of the activation's outputs.
     from_output : bool
         True: the values are the activation's outputs; False: its inputs z.
     """
@@ -49,10 +52,11 @@ class Gate:
     slope: Callable[[Tensor], Tensor] | None
     max_slope: float
     from_output: bool
+    limits: tuple[float, float] = (-math.inf, math.inf)
 
     @lru_cache(maxsize=256)  # noqa: B019 - gates are few, frozen and shared by all sites
     def at(self, dtype: torch.dtype) -> Gate:
-        """Return the gate with its ends rounded to a dtype, as a clamp in that dtype writes them.
+        """Return the gate with the activation's limits as a clamp in that dtype writes them.
 
         ``Hardtanh(-0.7, 0.7)`` in float32 writes 0.69999999, which is below 0.7.
         """
@@ -60,8 +64,12 @@ class Gate:
         def rounded(intervals: Intervals | None) -> Intervals | None:
             if intervals is None:
                 return None
-            ends = torch.tensor(intervals, dtype=torch.float64).to(dtype).double()
-            return tuple((low, high) for low, high in ends.reshape(-1, 2).tolist())
+            return tuple((end(low), end(high)) for low, high in intervals)
+
+        def end(value: float) -> float:
+            if value not in self.limits:
+                return value
+            return float(torch.tensor(value, dtype=torch.float64).to(dtype))
 
         return replace(
             self, low=rounded(self.low), high=rounded(self.high), quiet=rounded(self.quiet)
