@@ -111,8 +111,8 @@ def make_nets(activation: str, bias_init: float) -> dict[str, nn.Sequential]:
 # - ``capture``: what goes *into* a layer too, for the picture's first column, the input;
 # - ``edges``: the ten bins of the picture, which are then counted exactly, not read off the
 #   recorder's own finer histogram;
-# - ``saturation_slope``: a tanh counts as saturated beyond :math:`\pm 0.97`, where its slope
-#   :math:`1 - \tanh^2` is below 0.0591 (the default, 0.05, means 0.975).
+# - ``saturation_slope``: a tanh counts as saturated beyond 0.97 on either side, where its slope
+#   ``1 - tanh(z)**2`` is below 0.0591 (the default, 0.05, means 0.975).
 #
 # ``window=1`` keeps every look for itself.
 

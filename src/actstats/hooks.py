@@ -112,7 +112,6 @@ class Slot(_Hook):
         "order",
         "per_call",
         "reason",
-        "recomputed",
         "shared",
         "source",
         "table",
@@ -135,7 +134,6 @@ class Slot(_Hook):
         self.activation = activation
         self.reason = reason
         self.calls = 0
-        self.recomputed = 0
         self.index = 0  # calls in the forward of that number
         self.forward = -1
         self.dead = False
@@ -163,9 +161,7 @@ class Slot(_Hook):
                 self.shared.skip(self.name, reason)
                 return
             recompute = in_backward()
-            if recompute:
-                self.recomputed += 1  # of a checkpoint; reentrant ones need its gradients
-            else:
+            if not recompute:  # of a checkpoint, which reentrant ones take their gradients from
                 self._count_call(args)
             self.shared.busy = True
             with quiet():
