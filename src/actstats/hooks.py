@@ -154,31 +154,24 @@ class Slot(_Hook):
             self.observe(module, args, output)
 
     def observe(self, module: nn.Module, args: Any, output: Any) -> None:
-        """Hand the output's leaves to the kernel; an error turns the site off."""
-        try:
-            reason = untraceable()
-            if reason is not None:
-                self.shared.skip(self.name, reason)
-                return
-            recompute = in_backward()
-            if not recompute:  # of a checkpoint, which reentrant ones take their gradients from
-                self._count_call(args)
-            self.shared.busy = True
-            with quiet():
-                self._observe_output(module, output, recompute)
-        except Exception as error:
-            self.shared.failed(self, error)
-        finally:
-            self.shared.busy = False
+        """Hand the output's leaves to the kernel."""
+        reason = untraceable()
+        if reason is None:
+            self.guarded(self._observe_output, module, args, output)
+        else:
+            self.shared.skip(self.name, reason)
 
     def observe_input(self, module: nn.Module, args: Any, kwargs: Mapping[str, Any]) -> None:
         """Read what goes in, before the module can overwrite it."""
-        if not self.shared.active or self.dead or untraceable() or in_backward():
-            return
+        if self.shared.active and not (self.dead or untraceable() or in_backward()):
+            self.guarded(self._observe_input, module, args, kwargs)
+
+    def guarded(self, work: Callable[..., None], *args: Any) -> None:
+        """Do some work out of sight of function modes; an error turns the site off."""
         try:
             self.shared.busy = True
             with quiet():
-                self._observe_input(module, args, kwargs)
+                work(*args)
         except Exception as error:
             self.shared.failed(self, error)
         finally:
@@ -217,8 +210,11 @@ class Slot(_Hook):
         axes = (entry.axis for key, entry in slot.table.items() if key[1:] == ("output", leaf))
         self.inherits = next(axes, None)
 
-    def _observe_output(self, module: nn.Module, output: Any, recompute: bool) -> None:
+    def _observe_output(self, module: nn.Module, args: Any, output: Any) -> None:
         shared = self.shared
+        recompute = in_backward()  # of a checkpoint; reentrant ones take their gradients from it
+        if not recompute:
+            self._count_call(args)
         phase = shared.current_phase()
         call = self._call_suffix(self.index)
         for path, tensor in leaves(output):
@@ -400,23 +396,21 @@ class GradientHook(_Hook):
 
     def run(self, grad: Tensor) -> None:
         """Observe a gradient."""
+        if self.slot.shared.active and not self.slot.dead:
+            self.slot.guarded(self._observe, grad)
+
+    def _observe(self, grad: Tensor) -> None:
         slot, shared, module = self.slot, self.slot.shared, self.module()
-        if not shared.active or slot.dead or module is None:
-            return
-        try:
-            reason = untraceable() or unobservable(grad)
-            if self.fired:
-                reason = "backward ran again through the same forward"
-            if reason is not None:
-                shared.skip(f"{slot.name}{self.suffix}:grad", reason)
-                return
+        reason = untraceable() or unobservable(grad)
+        if self.fired:
+            reason = "backward ran again through the same forward"
+        if reason is not None:
+            shared.skip(f"{slot.name}{self.suffix}:grad", reason)
+        elif module is not None:
             self.fired = True
-            with quiet():
-                scaler = shared.grad_scale
-                scale = scaler_scale(scaler) if hasattr(scaler, "get_scale") else scaler
-                slot._add("grad", self.suffix, module, grad, self.phase, self.mask, scale)
-        except Exception as error:
-            shared.failed(slot, error)
+            scaler = shared.grad_scale
+            scale = scaler_scale(scaler) if hasattr(scaler, "get_scale") else scaler
+            slot._add("grad", self.suffix, module, grad, self.phase, self.mask, scale)
 
 
 class EnterHook(_Hook):
