@@ -150,6 +150,8 @@ class SparseHistogram(ABC):
                 f"a histogram of resolution {self.resolution} cannot be made finer; "
                 f"got {resolution}. Record with a higher resolution."
             )
+        if resolution == self.resolution:
+            return self
         # One shift serves both layouts: a row of AsymptoteHistogram is a multiple of 2**k bins.
         bins = self.index >> (self.resolution - resolution)
         return type(self)(resolution, *_summed_by_index(bins, self.counts))
