@@ -79,13 +79,18 @@ def _draw_atoms(axes: Axes, panel: Panel, color: Color) -> list[Artist]:
         place = (atom.value - low) / (high - low)
         to_left = place > 0.6
         x = place - 0.03 if to_left else place + 0.03
-        y = min(max(atom.count / top - 0.07, 0.08), 0.9)
+        y = _label_height(atom.count, top)
         text = atom.label
         if _width(axes, text) > (x if to_left else 1 - x):  # would reach into the next panel
             text = text.replace(" at ", "\nat ")
         label = _text(axes, x, y, text, ha="right" if to_left else "left")
         artists += [spike, label]
     return artists
+
+
+def _label_height(count: float, top: float) -> float:
+    """Return where a spike's label stands, as a share of the panel's height."""
+    return min(max(count / top - 0.07, 0.08), 0.9)
 
 
 def _width(axes: Axes, text: str) -> float:
@@ -103,6 +108,9 @@ def _draw_outside(axes: Axes, panel: Panel) -> list[Artist]:
         if text:
             covered = bars[: max(1, round(0.3 * len(bars)))] if len(text) > 1 else bars[:1]
             y = min(float(covered.max()) / top + 0.09, 0.93)
+            for label in (_label_height(atom.count, top) for atom in panel.atoms):
+                if abs(y - label) < 0.13:  # beside the spike's own label: stand above it
+                    y = min(label + 0.15, 0.93)
             artists.append(_text(axes, x, y, text, ha="right" if x else "left"))
     return artists
 
