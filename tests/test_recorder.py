@@ -1236,3 +1236,8 @@ def test_units_of_convolutions():
     with ActivationRecorder(single) as recorder:
         single(torch.randn(3, 10, 10))
     assert recorder["(root)"].units == 0
+
+
+def test_an_empty_include_is_refused_for_a_mapping_too():
+    with pytest.raises(ValueError, match="`include` must not be empty"):
+        ActivationRecorder({"a": nn.Linear(2, 2)}, include=[])

@@ -301,9 +301,9 @@ class Slot(_Hook):
 
     def _check_width(self, leaf: Leaf, x: Tensor, axis: int | None) -> None:
         """Pool the units from now on if their number changed."""
-        if not leaf.units or (axis is not None and x.dim() > 1 and x.shape[axis] == leaf.units):
+        if not leaf.units:
             return
-        if x.dim() == 1 and axis == -1 and len(x) == leaf.units:
+        if axis is not None and x.dim() > max(axis, 0) and x.shape[axis] == leaf.units:
             return
         leaf.state.pool()
         leaf.notes["units"] = f"the width changed from {leaf.units} (shape {tuple(x.shape)})"

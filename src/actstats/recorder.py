@@ -169,7 +169,7 @@ class ActivationRecorder(Mapping[str, TensorStats]):
             )
         modules, self._aliases = named_sites(model)
         if isinstance(model, Mapping):
-            observed = selected(modules, include or "*", exclude)
+            observed = selected(modules, "*" if include is None else include, exclude)
             root = next(iter(modules.values()))
         else:
             observed = selected(modules, include, exclude)
@@ -431,7 +431,7 @@ class ActivationRecorder(Mapping[str, TensorStats]):
         return self._resumed | {leaf.site.key: leaf.site for _, leaf in self._shared.leaves()}
 
     def __getitem__(self, key: str | tuple[str, str]) -> TensorStats:
-        name, kind = split_key(reading_key(key, self.sites))
+        name, kind = split_key(reading_key(key, self))
         site = join_key((self._resolve(name), kind))
         parts = list(self._parts(site))
         if parts:

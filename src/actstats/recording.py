@@ -83,7 +83,7 @@ class Window(Mapping[str, TensorStats]):
     scalars: Mapping[str, Scalar] = field(default_factory=dict)
 
     def __getitem__(self, key: str | tuple[str, str]) -> TensorStats:
-        site = reading_key(key, list(self.stats))
+        site = reading_key(key, self.stats)
         if site not in self.stats:
             raise KeyError(
                 f"no site {site!r} in this window{close_matches(site, list(self.stats))}"
@@ -167,7 +167,7 @@ class Recording(Mapping[str, TensorStats]):
     # ---- reading -----------------------------------------------------------------------------
 
     def __getitem__(self, key: str | tuple[str, str]) -> TensorStats:
-        site = reading_key(key, list(self))
+        site = reading_key(key, self)
         if site not in self.sites:
             raise KeyError(f"no site {site!r} in this recording{close_matches(site, list(self))}")
         if site not in self._merged:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass
 from functools import lru_cache
 from typing import Any
@@ -116,20 +116,33 @@ def split_key(key: str | tuple[str, str]) -> tuple[str, str]:
     return name, kind
 
 
-def reading_key(key: object, known: Sequence[str] = ()) -> str:
+def reading_key(key: object, known: Iterable[str]) -> str:
     """Return the canonical string of a key that someone looks up; KeyError for what is none."""
     try:
         return join_key(key)  # type: ignore[arg-type]
     except (AttributeError, TypeError, ValueError):
-        raise KeyError(f"no site {key!r}{close_matches(str(key), known)}") from None
+        raise KeyError(f"no site {key!r}{close_matches(str(key), list(known))}") from None
 
 
 def site_order(site: Site) -> tuple[object, ...]:
-    """Sort sites by their module's place, then output, grad, input, then leaves by number."""
-    pieces = re.split(r"(\d+)", f"{site.module} {site.leaf}")
-    natural = tuple((int(piece), "") if piece.isdigit() else (-1, piece) for piece in pieces)
-    module = natural if site.module.endswith(")") else ()
-    return site.order, len(module), KIND_ORDER.index(site.kind), natural
+    """Sort sites by their module's place, then output, grad, input, then leaves by number.
+
+    Functions that a module calls have its place, and follow it.
+    """
+    called = "()" in site.module
+    return (
+        site.order,
+        called,
+        _natural(site.module),
+        KIND_ORDER.index(site.kind),
+        _natural(site.leaf),
+    )
+
+
+def _natural(name: str) -> tuple[tuple[int, str], ...]:
+    """Return a sort key that takes digits for numbers: ``#9`` before ``#10``."""
+    pieces = re.split(r"(\d+)", name)
+    return tuple((int(piece), "") if piece.isdigit() else (-1, piece) for piece in pieces)
 
 
 def join_key(key: str | tuple[str, str]) -> str:
