@@ -214,7 +214,7 @@ class TensorStats:
         if state.judged is not None and state.openness is not None:
             judged = Judged.of(_array(state.judged), float(state.openness))
         return cls(
-            calls=state.calls,
+            calls=int(state.calls),
             count=count,
             zeros=zeros,
             nan_count=nan,

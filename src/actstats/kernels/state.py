@@ -7,9 +7,10 @@ attached during validation, or under another default dtype, keeps counting in in
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
 from functools import lru_cache
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -17,7 +18,7 @@ from torch import Tensor
 
 from actstats.moments import Moments
 
-__all__ = ["ASYMPTOTE_OCTAVES", "Gate", "Spec", "State"]
+__all__ = ["ASYMPTOTE_OCTAVES", "Gate", "Layout", "Spec", "State"]
 
 Intervals = tuple[tuple[float, float], ...]
 
@@ -101,8 +102,47 @@ class Spec:
     edges: tuple[float, ...] | None = None
 
 
+@dataclass(frozen=True)
+class Layout:
+    """Where each part of a state lies in its memory, in words of eight bytes.
+
+    The first ten words are of one kind each: calls, then the seven of ``counts`` (int64), then
+    the two of ``extrema`` (float64). ``openness`` is the eleventh; the rest have the sizes that a
+    :class:`Spec` gives. Kernels and readers know a state by this table alone.
+    """
+
+    moments: int
+    judged: int
+    histogram: int
+    asymptote: int
+    linear: int
+    words: int
+
+    CALLS: ClassVar[int] = 0
+    COUNTS: ClassVar[int] = 1
+    EXTREMA: ClassVar[int] = 8
+    OPENNESS: ClassVar[int] = 10
+    HEADER: ClassVar[int] = 16  # two cache lines
+
+    @classmethod
+    @lru_cache(maxsize=4096)
+    def of(cls, spec: Spec) -> Layout:
+        """Return the layout of what a site keeps; parts it does not keep have no words."""
+        k = spec.resolution
+        moments = cls.HEADER
+        judged = moments + 5 * spec.width
+        histogram = judged + (0 if spec.gate is None else 5 * spec.width)
+        asymptote = histogram + (1 << (9 + k))
+        linear = asymptote + (2 * ASYMPTOTE_OCTAVES << k if spec.asymptote else 0)
+        words = linear + (0 if spec.edges is None else len(spec.edges) + 1)
+        return cls(moments, judged, histogram, asymptote, linear, words)
+
+
 class State:
     """All that a kernel knows of one site since the last :meth:`reset`.
+
+    One piece of memory, so that it is copied, sent and declared as one; the parts below are views
+    of it.
 
     Parameters
     ----------
@@ -110,10 +150,14 @@ class State:
         What to keep.
     device : torch.device
         Where the observed tensors live.
+    memory : Tensor of int64, shape (words,), optional
+        What to begin with, such as a copy of another state's; taken as it is. None: nothing seen.
 
     Attributes
     ----------
-    calls : int
+    memory : Tensor of int64, shape (words,)
+        Everything; floats by their bits. :class:`Layout` says where each part lies.
+    calls : Tensor of int64, shape ()
         Tensors observed.
     counts : Tensor of int64, shape (7,)
         All values, zeros, NaN, +Inf, -Inf, values at +1, values at -1.
@@ -132,41 +176,52 @@ class State:
         Judged samples, active, saturated low, saturated high, step of the last active sample.
     openness : Tensor of float64, shape (), or None
         Sum over judged values of |slope| / max |slope|.
+    plan : object
+        Whatever a kernel has prepared for this memory; forgotten when the memory is another.
     """
 
-    def __init__(self, spec: Spec, device: torch.device | str = "cpu") -> None:
-        self.spec = spec
+    def __init__(
+        self, spec: Spec, device: torch.device | str = "cpu", memory: Tensor | None = None
+    ) -> None:
         self.device = torch.device(device)
-        self.calls = 0
-        k, width = spec.resolution, spec.width
+        self.edges: Tensor | None = None
         with torch.inference_mode(False):
-            self.counts = self._zeros(7)
-            self.histogram = self._zeros(1 << (9 + k))
-            self.asymptote = self._zeros(2, ASYMPTOTE_OCTAVES << k) if spec.asymptote else None
-            self.linear = None if spec.edges is None else self._zeros(len(spec.edges) + 1)
-            self.edges = (
-                None
-                if spec.edges is None
-                else torch.tensor(spec.edges, dtype=torch.float64, device=self.device)
-            )
-            self.extrema = self._zeros(2, dtype=torch.float64)
-            self.moments = self._zeros(5, width, dtype=torch.float64)
-            self.judged = None if spec.gate is None else self._zeros(5, width)
-            self.openness = None if spec.gate is None else self._zeros(dtype=torch.float64)
-            self.reset()
+            if spec.edges is not None:
+                self.edges = torch.tensor(spec.edges, dtype=torch.float64, device=self.device)
+            if memory is None:
+                words = Layout.of(spec).words
+                memory = torch.zeros(
+                    words, dtype=torch.int64, device=self.device, requires_grad=False
+                )
+                self._hold(spec, memory)
+                self.reset()
+            else:
+                self._hold(spec, memory)
 
-    def _zeros(self, *shape: int, dtype: torch.dtype = torch.int64) -> Tensor:
-        return torch.zeros(shape, dtype=dtype, device=self.device, requires_grad=False)
-
-    def _tensors(self) -> Iterator[Tensor]:
-        held = (self.counts, self.histogram, self.asymptote, self.linear, self.moments)
-        yield from (t for t in (*held, self.judged, self.openness) if t is not None)
+    def _hold(self, spec: Spec, memory: Tensor) -> None:
+        """Take this memory, and name its parts."""
+        at, k, width = Layout.of(spec), spec.resolution, spec.width
+        floats = memory.view(torch.float64)
+        self.spec = spec
+        self.memory = memory
+        self.plan: Any = None
+        self.calls = memory[at.CALLS]
+        self.counts = memory[at.COUNTS : at.EXTREMA]
+        self.extrema = floats[at.EXTREMA : at.OPENNESS]
+        self.moments = floats[at.moments : at.judged].view(5, width)
+        self.histogram = memory[at.histogram : at.asymptote]
+        self.judged = self.openness = self.asymptote = self.linear = None
+        if spec.gate is not None:
+            self.judged = memory[at.judged : at.histogram].view(5, width)
+            self.openness = floats[at.OPENNESS]
+        if spec.asymptote:
+            self.asymptote = memory[at.asymptote : at.linear].view(2, ASYMPTOTE_OCTAVES << k)
+        if spec.edges is not None:
+            self.linear = memory[at.linear :]
 
     def reset(self) -> None:
         """Forget everything seen; keep the memory."""
-        self.calls = 0
-        for tensor in self._tensors():
-            tensor.zero_()
+        self.memory.zero_()
         self.extrema[0] = torch.inf
         self.extrema[1] = -torch.inf
         if self.judged is not None:
@@ -175,34 +230,50 @@ class State:
     def to(self, device: torch.device) -> None:
         """Move everything to another device."""
         with torch.inference_mode(False):
-            for name, value in vars(self).items():
-                if isinstance(value, Tensor):
-                    setattr(self, name, value.to(device))
-        self.device = device
+            self.device = device
+            self.edges = None if self.edges is None else self.edges.to(device)
+            self._hold(self.spec, self.memory.to(device))
 
     def pool(self) -> None:
         """Give up the units; what was seen so far is kept as one column."""
-        with torch.inference_mode(False):
-            pooled = Moments(*self.moments.cpu().numpy()).pooled()
-            columns = [getattr(pooled, f.name) for f in fields(Moments)]
-            self.moments = torch.tensor(np.stack(columns), device=self.device)
-            if self.judged is not None:
-                sums, last = self.judged[:4].sum(1), self.judged[4].max()
-                self.judged = torch.cat((sums, last[None]))[:, None]
-        self.spec = replace(self.spec, width=1)
+        pooled = Moments(*self.moments.cpu().numpy()).pooled()
+        columns = [getattr(pooled, f.name) for f in fields(Moments)]
+        judged = None
+        if self.judged is not None:
+            sums, last = self.judged[:4].sum(1), self.judged[4].max()
+            judged = torch.cat((sums, last[None]))[:, None]
+        self._change(
+            replace(self.spec, width=1), moments=torch.tensor(np.stack(columns)), judged=judged
+        )
 
     def coarsen(self, resolution: int) -> None:
         """Add up neighbouring bins until the histogram's resolution is ``resolution``."""
         finer = self.spec.resolution - resolution
         if finer <= 0:
             return
+        asymptote = self.asymptote
+        self._change(
+            replace(self.spec, resolution=resolution),
+            histogram=self.histogram.view(-1, 1 << finer).sum(1),
+            asymptote=None if asymptote is None else asymptote.view(2, -1, 1 << finer).sum(2),
+        )
+
+    def _change(self, spec: Spec, **parts: Tensor | None) -> None:
+        """Keep something else from now on; parts that are not given are kept as they are."""
+        old = {name: parts.get(name, getattr(self, name)) for name in _PARTS}
+        header = self.memory[: Layout.HEADER]
         with torch.inference_mode(False):
-            self.histogram = self.histogram.view(-1, 1 << finer).sum(1)
-            if self.asymptote is not None:
-                self.asymptote = self.asymptote.view(2, -1, 1 << finer).sum(2)
-        self.spec = replace(self.spec, resolution=resolution)
+            memory = torch.zeros(Layout.of(spec).words, dtype=torch.int64, device=self.device)
+            memory[: Layout.HEADER] = header
+            self._hold(spec, memory)
+            for name, part in old.items():
+                if part is not None:
+                    getattr(self, name).copy_(part)
 
     @property
     def nbytes(self) -> int:
         """Memory held on the device, in bytes."""
-        return self.extrema.nbytes + sum(tensor.nbytes for tensor in self._tensors())
+        return self.memory.nbytes
+
+
+_PARTS = ("moments", "judged", "histogram", "asymptote", "linear")  # beside the header
