@@ -17,7 +17,7 @@ from torch import Tensor
 from actstats.kernels.state import ASYMPTOTE_OCTAVES, Intervals, State
 from actstats.moments import combine, two_sum
 
-__all__ = ["NAME", "judge", "observe"]
+__all__ = ["NAME", "add_openness", "judge", "observe"]
 
 NAME = "reference"
 BLOCK = 1 << 18  # elements widened at a time: 2 MiB in float64
@@ -211,7 +211,7 @@ def _judge_block(
     values: Tensor, finite: Tensor | None, state: State, step: int, dtype: torch.dtype
 ) -> None:
     spec, judged = state.spec, state.judged
-    assert spec.gate is not None and judged is not None and state.openness is not None
+    assert spec.gate is not None and judged is not None
     gate = spec.gate.at(dtype)
 
     every = _samples(values)
@@ -234,10 +234,23 @@ def _judge_block(
         active = seen - per_unit(gate.quiet)
     judged[:4] += torch.stack((seen, active, low, high))
     torch.maximum(judged[4], torch.where(active > 0, step, -1), out=judged[4])
+    _add_openness(values, finite, state)
+
+
+def add_openness(x: Tensor, state: State) -> None:
+    """Add only the gate openness of a tensor, for kernels that cannot evaluate its slope."""
+    for block in _blocks(x, None, 1):
+        values = block.double()
+        _add_openness(values, _finite(values), state)
+
+
+def _add_openness(values: Tensor, finite: Tensor | None, state: State) -> None:
+    gate, openness = state.spec.gate, state.openness
+    assert gate is not None and openness is not None
     if gate.slope is not None:
         slope = gate.slope(values).abs()
         slope = slope if finite is None else slope.where(finite, 0.0)
-        state.openness += slope.sum() / gate.max_slope
+        openness += slope.sum() / gate.max_slope
 
 
 def _samples(values: Tensor) -> tuple[int, ...]:

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from actstats.moments import Moments
+from actstats.moments import Moments, combine
 
 __all__ = ["ASYMPTOTE_OCTAVES", "Gate", "Layout", "Spec", "State"]
 
@@ -176,7 +176,7 @@ class State:
         Judged samples, active, saturated low, saturated high, step of the last active sample.
     openness : Tensor of float64, shape (), or None
         Sum over judged values of |slope| / max |slope|.
-    plan : object
+    plan, judge_plan : object
         Whatever a kernel has prepared for this memory; forgotten when the memory is another.
     """
 
@@ -205,6 +205,7 @@ class State:
         self.spec = spec
         self.memory = memory
         self.plan: Any = None
+        self.judge_plan: Any = None
         self.calls = memory[at.CALLS]
         self.counts = memory[at.COUNTS : at.EXTREMA]
         self.extrema = floats[at.EXTREMA : at.OPENNESS]
@@ -226,6 +227,20 @@ class State:
         self.extrema[1] = -torch.inf
         if self.judged is not None:
             self.judged[4] = -1
+
+    def merge(self, other: State) -> None:
+        """Add what another state of the same spec, on the same device, has seen."""
+        at, old, new = Layout.of(self.spec), self.moments, other.moments
+        merged = combine((old[0], old[1], old[2], old[3]), (new[0], new[1], new[2], new[3]), torch.where)
+        self.memory[: at.EXTREMA] += other.memory[: at.EXTREMA]
+        self.memory[at.histogram :] += other.memory[at.histogram :]
+        torch.minimum(self.extrema[0], other.extrema[0], out=self.extrema[0])
+        torch.maximum(self.extrema[1], other.extrema[1], out=self.extrema[1])
+        old.copy_(torch.stack((*merged, old[4] + new[4])))
+        if self.judged is not None and other.judged is not None:
+            self.judged[:4] += other.judged[:4]
+            torch.maximum(self.judged[4], other.judged[4], out=self.judged[4])
+            self.openness += other.openness
 
     def to(self, device: torch.device) -> None:
         """Move everything to another device."""

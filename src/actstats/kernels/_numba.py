@@ -1,0 +1,708 @@
+"""The compiled half of the CPU kernel: one pass over raw memory, in numba.
+
+What it counts is what ``reference`` counts. A tensor is read in tiles of at most 4,096 values
+that stay in the first-level cache: a vectorised integer pass finds extrema, zeros and whether
+anything is not finite; a second adds shifted sums in float64; a third scatters into the
+histogram. Tiles with NaN or Inf take a slow path. Everything that depends on the site or the
+shape stands in the plan, an array of words that ``cpu`` fills in once.
+
+Numba keeps compiled code by this file's time stamp: whatever it calls must stand here.
+"""
+
+# What numba compiles follows its habits: int32 arithmetic is cast back at each step (else it
+# widens and does not vectorise), slices are indexed from 0 (else wrap-around is checked), and
+# `fastmath` is only given to sums, and never the flags that assume away NaN.
+
+from __future__ import annotations
+
+import numpy as np
+from numba import carray, njit, types
+from numba.core import cgutils
+from numba.extending import intrinsic, overload
+
+from actstats.kernels import _words as W
+
+__all__ = [
+    "bfloat16",
+    "float16",
+    "float32",
+    "float64",
+    "scaled_bfloat16",
+    "scaled_float16",
+    "scaled_float32",
+]
+
+TILE = 4096  # values in a tile: 16 KiB of float32
+STRIP = 64  # columns that sums are kept for at a time
+CHUNK = 2048  # samples of a unit between merges: bounds the cancellation of shifted sums
+DIRECT = 512  # values of a run that are worth reading where they lie
+HISTOGRAMS = 4  # private ones: increments of one bin need not wait for each other
+PADDING = 16  # between them, so that no two share their low address bits
+FLUSH = 1 << 30  # values between flushes of int32 counts
+FLOAT64_MAX = float(np.finfo(np.float64).max)
+FLOAT32_MAX = float(np.finfo(np.float32).max)
+FLOAT32_TINY = np.float32(2.0**-149)
+SUMS = {"reassoc", "contract", "nsz"}
+
+
+# ---- bits ----------------------------------------------------------------------------------------
+
+
+@intrinsic
+def _pointer(typing, address):
+    """Take an integer for an address."""
+
+    def generate(context, builder, signature, arguments):
+        return builder.inttoptr(arguments[0], cgutils.voidptr_t)
+
+    return types.voidptr(types.int64), generate
+
+
+@intrinsic
+def _bits(typing, value):
+    """Return the bits of a float as an integer of its size."""
+    to = {types.float32: types.int32, types.float64: types.int64}[value]
+
+    def generate(context, builder, signature, arguments):
+        return builder.bitcast(arguments[0], context.get_value_type(to))
+
+    return to(value), generate
+
+
+@intrinsic
+def _float(typing, bits):
+    """Return the float of these bits."""
+    to = {types.uint32: types.float32, types.int32: types.float32, types.int64: types.float64}[bits]
+
+    def generate(context, builder, signature, arguments):
+        return builder.bitcast(arguments[0], context.get_value_type(to))
+
+    return to(bits), generate
+
+
+@njit(inline="always")
+def _half(half):
+    """Return the float32 that equals a float16, given as uint16."""
+    rest = np.uint32((np.uint32(half) & np.uint32(0x7FFF)) << np.uint32(13))
+    least = np.uint32(0x38800000)  # 2**-14
+    subnormal = _float(np.uint32(rest | least)) - _float(least)
+    bits = np.uint32(rest + np.uint32(112 << 23))
+    bits = np.uint32(rest | np.uint32(0x7F800000)) if rest >= np.uint32(0x0F800000) else bits
+    bits = np.uint32(_bits(subnormal)) if rest < np.uint32(0x00800000) else bits
+    sign = np.uint32((np.uint32(half) & np.uint32(0x8000)) << np.uint32(16))
+    return _float(np.uint32(bits | sign))
+
+
+# ---- what depends on the dtype -------------------------------------------------------------------
+
+
+def _widen(source, i, tile, scale):
+    """Return ``source[i]`` in the tile's dtype, divided by the scale where that is float64."""
+
+
+@overload(_widen, inline="always")
+def _widen_of(source, i, tile, scale):
+    wide = tile.dtype == types.float64
+    if source.dtype == types.uint16:  # bfloat16: the upper half of a float32
+        if wide:
+            return lambda source, i, tile, scale: (
+                np.float64(_float(np.uint32(np.uint32(source[i]) << np.uint32(16)))) / scale
+            )
+        return lambda source, i, tile, scale: _float(
+            np.uint32(np.uint32(source[i]) << np.uint32(16))
+        )
+    if source.dtype == types.int16:  # float16
+        if wide:
+            return lambda source, i, tile, scale: np.float64(_half(np.uint16(source[i]))) / scale
+        return lambda source, i, tile, scale: _half(np.uint16(source[i]))
+    if wide:
+        return lambda source, i, tile, scale: np.float64(source[i]) / scale
+    return lambda source, i, tile, scale: source[i]
+
+
+def _read(source, start, count, tile, scale):
+    """Return ``count`` neighbours as an array of the tile's dtype: where they lie, or copied."""
+
+
+@overload(_read)
+def _read_of(source, start, count, tile, scale):
+    if source.dtype == tile.dtype == types.float32:
+        return lambda source, start, count, tile, scale: source[start : start + count]
+
+    def copied(source, start, count, tile, scale):
+        part, out = source[start : start + count], tile[:count]
+        for i in range(count):
+            out[i] = _widen(part, i, tile, scale)
+        return out
+
+    return copied
+
+
+def _ordered(value):
+    """Return an integer of the float's size that sorts as the float does, NaN outermost."""
+
+
+@overload(_ordered, inline="always")
+def _ordered_of(value):
+    if value == types.float32:
+
+        def ordered32(value):
+            bits = _bits(value)
+            return np.int32(bits ^ np.int32(np.int32(bits >> np.int32(31)) & np.int32(0x7FFFFFFF)))
+
+        return ordered32
+
+    def ordered64(value):
+        bits = _bits(value)
+        return bits ^ ((bits >> np.int64(63)) & np.int64(0x7FFFFFFFFFFFFFFF))
+
+    return ordered64
+
+
+def _narrow(value):
+    """Return a float32 so that no finite value becomes Inf and none but zero becomes zero."""
+
+
+@overload(_narrow, inline="always")
+def _narrow_of(value):
+    if value == types.float32:
+        return lambda value: value
+
+    def narrow(value):
+        if np.isinf(value):
+            return np.float32(value)
+        small = np.float32(min(max(value, -FLOAT32_MAX), FLOAT32_MAX))
+        if value != value:
+            small = np.float32(value)
+        if small == np.float32(0) and value != 0.0:
+            small = FLOAT32_TINY if value > 0 else -FLOAT32_TINY
+        return small
+
+    return narrow
+
+
+def _like(tile, value):
+    """Return a number in the tile's dtype."""
+
+
+@overload(_like, inline="always")
+def _like_of(tile, value):
+    if tile.dtype == types.float32:
+        return lambda tile, value: np.float32(value)
+    return lambda tile, value: np.float64(value)
+
+
+# ---- passes over a tile --------------------------------------------------------------------------
+
+
+@njit(nogil=True)
+def _survey(v):
+    """Return the extrema as ordered integers, and the number of zeros."""
+    least = largest = _ordered(v[0])
+    zeros = np.int32(0)
+    for i in range(len(v)):
+        place = _ordered(v[i])
+        least = place if place < least else least
+        largest = place if place > largest else largest
+        zeros = np.int32(zeros + np.int32(v[i] == 0))
+    return least, largest, np.int64(zeros)
+
+
+@njit(nogil=True)
+def _minus_zeros(v):
+    found = np.int32(0)
+    for i in range(len(v)):
+        found = np.int32(found + np.int32(_ordered(v[i]) == -1))
+    return np.int64(found)
+
+
+@njit(nogil=True)
+def _scatter(v, histogram, shift):
+    """Count each value in its bin."""
+    for i in range(len(v)):
+        histogram[np.uint32(_bits(_narrow(v[i]))) >> shift] += 1
+
+
+@njit(nogil=True)
+def _scatter_private(v, private, stride, shift):
+    """Count a quarter of the values in each of four histograms."""
+    n = len(v) // 4
+    a, b, c, d = v[:n], v[n : 2 * n], v[2 * n : 3 * n], v[3 * n :]
+    h, i, j, k = private[:stride], private[stride:], private[2 * stride :], private[3 * stride :]
+    for at in range(n):
+        h[np.uint32(_bits(_narrow(a[at]))) >> shift] += np.int32(1)
+        i[np.uint32(_bits(_narrow(b[at]))) >> shift] += np.int32(1)
+        j[np.uint32(_bits(_narrow(c[at]))) >> shift] += np.int32(1)
+        k[np.uint32(_bits(_narrow(d[at]))) >> shift] += np.int32(1)
+    for at in range(n, len(d)):
+        k[np.uint32(_bits(_narrow(d[at]))) >> shift] += np.int32(1)
+
+
+@njit(nogil=True)
+def _scatter_asymptote(v, counts, bins, width, first, shift):
+    """Count the distance to plus or minus one."""
+    for i in range(len(v)):
+        x = _narrow(v[i])
+        size = abs(x)
+        if size == np.float32(1):
+            counts[W.PLUS_ONE if x > 0 else W.MINUS_ONE] += 1
+        elif np.float32(0.5) <= size < np.float32(1):
+            column = np.int64(np.uint32(_bits(np.float32(1) - size)) >> shift) - first
+            column = min(max(column, 0), width - 1)
+            bins[column + (width if x > 0 else 0)] += 1
+
+
+@njit(nogil=True)
+def _scatter_edges(v, linear, edges):
+    """Count between named edges; the last is closed, NaN is left out."""
+    last = len(edges) - 1
+    for i in range(len(v)):
+        x = np.float64(v[i])
+        if x != x:
+            continue
+        if x == edges[last]:
+            linear[last] += 1
+        else:
+            linear[np.searchsorted(edges, x, side="right")] += 1
+
+
+@njit(nogil=True, fastmath=SUMS)
+def _add(v, width, shift, sums, squares, absolutes):
+    """Add rows of ``width`` columns: four at a time, so that sums are stored less often."""
+    rows = len(v) // width
+    shift, sums = shift[:width], sums[:width]
+    squares, absolutes = squares[:width], absolutes[:width]
+    for r in range(0, rows - 3, 4):
+        a, b = v[r * width : (r + 1) * width], v[(r + 1) * width : (r + 2) * width]
+        c, d = v[(r + 2) * width : (r + 3) * width], v[(r + 3) * width : (r + 4) * width]
+        for j in range(width):
+            p, q, s, t = np.float64(a[j]), np.float64(b[j]), np.float64(c[j]), np.float64(d[j])
+            absolutes[j] += (abs(p) + abs(q)) + (abs(s) + abs(t))
+            p, q, s, t = p - shift[j], q - shift[j], s - shift[j], t - shift[j]
+            sums[j] += (p + q) + (s + t)
+            squares[j] += (p * p + q * q) + (s * s + t * t)
+    for r in range(rows - rows % 4, rows):
+        a = v[r * width : (r + 1) * width]
+        for j in range(width):
+            p = np.float64(a[j])
+            absolutes[j] += abs(p)
+            p -= shift[j]
+            sums[j] += p
+            squares[j] += p * p
+
+
+@njit(nogil=True)
+def _count(v, width, low, high, counts):
+    """Add the values of each column that lie in a closed interval."""
+    counts = counts[:width]
+    for r in range(len(v) // width):
+        row = v[r * width : (r + 1) * width]
+        for j in range(width):
+            counts[j] = np.int32(counts[j] + np.int32((row[j] >= low) & (row[j] <= high)))
+
+
+@njit(nogil=True, fastmath=SUMS)
+def _count_all(v, low, high):
+    found = np.int32(0)
+    for i in range(len(v)):
+        found = np.int32(found + np.int32((v[i] >= low) & (v[i] <= high)))
+    return np.int64(found)
+
+
+@njit(nogil=True, fastmath=SUMS)
+def _add_quadratic(v, first, second):
+    total = 0.0
+    for i in range(len(v)):
+        x = np.float64(v[i])
+        total += abs((x - first) * (x - second))
+    return total
+
+
+@njit(nogil=True)
+def _piece(table, x):
+    """Return the slope at x by the polynomial of its piece."""
+    place = min(max(x * W.PER_ONE + W.PIECES // 2, 0.0), W.PIECES - 1e-9)
+    i = int(place)
+    u, c = place - i, table[i * W.COEFFICIENTS : (i + 1) * W.COEFFICIENTS]
+    return abs(c[0] + u * (c[1] + u * (c[2] + u * (c[3] + u * (c[4] + u * c[5])))))
+
+
+@njit(nogil=True)
+def _slope(x, w, f, table):
+    """Return the share of the maximal slope at one value."""
+    p = f[W.SLOPE_AT :]
+    if w[W.SLOPE] == W.SLOPE_BOX:
+        return p[2] if p[0] <= x <= p[1] else p[3]
+    if w[W.SLOPE] == W.SLOPE_QUADRATIC:
+        return p[2] * abs((x - p[0]) * (x - p[1]))
+    return _piece(table, x)
+
+
+@njit(nogil=True)
+def _open(v, w, f, table):
+    """Return the sum over a tile of finite values of the share of the maximal slope."""
+    p = f[W.SLOPE_AT :]
+    if w[W.SLOPE] == W.SLOPE_BOX:
+        inside = _count_all(v, _like(v, p[0]), _like(v, p[1]))
+        return inside * p[2] + (len(v) - inside) * p[3]
+    if w[W.SLOPE] == W.SLOPE_QUADRATIC:
+        return p[2] * _add_quadratic(v, p[0], p[1])
+    total = 0.0
+    for i in range(len(v)):
+        total += _piece(table, np.float64(v[i]))
+    return total
+
+
+# ---- moments -------------------------------------------------------------------------------------
+
+
+@njit(nogil=True)
+def _two_sum(a, b):
+    total = a + b
+    virtual = total - a
+    return total, (a - (total - virtual)) + (b - virtual)
+
+
+@njit(nogil=True)
+def _combine(m, at, width, n, high, low, m2):
+    """Merge one unit's moments into the state's: ``actstats.moments.combine`` for a scalar."""
+    i_n, i_high, i_low, i_m2 = at, at + width, at + 2 * width, at + 3 * width
+    if m[i_n] == 0:
+        m[i_n], m[i_high], m[i_low], m[i_m2] = n, high, low, m2
+        return
+    total = m[i_n] + n
+    share = n / total
+    delta = (high - m[i_high]) + (low - m[i_low])
+    top, error = _two_sum(m[i_high], delta * share)
+    rest = m[i_low] + error
+    mean = top + rest
+    m[i_m2] += m2 + delta * (delta * (m[i_n] * share))
+    m[i_n], m[i_high], m[i_low] = total, mean, rest - (mean - top)
+
+
+@njit(nogil=True)
+def _first_finite(v, j, width, otherwise):
+    for i in range(j, len(v), width):
+        if np.isfinite(v[i]):
+            return np.float64(v[i])
+    return otherwise
+
+
+# ---- a tile, a strip, a tensor -------------------------------------------------------------------
+
+
+@njit(nogil=True)
+def _odd_tile(v, width, keep, w, f, gate, head):
+    """Take in a tile with NaN or Inf, value by value; return the extrema of the finite ones."""
+    shift, sums, squares, absolutes, missing, hits = keep
+    bounds, table = gate
+    least, largest, openness, zeros = np.inf, -np.inf, 0.0, 0
+    for i in range(len(v)):
+        x, j = np.float64(v[i]), i % width
+        if not np.isfinite(x):
+            missing[j] += 1
+            head[W.NAN if x != x else W.POSINF if x > 0 else W.NEGINF] += w[W.OBSERVED]
+            continue
+        least, largest = min(least, x), max(largest, x)
+        zeros += x == 0
+        d = x - shift[j]
+        sums[j] += d
+        squares[j] += d * d
+        absolutes[j] += abs(x)
+        at = 0
+        for side in range(3):
+            for _ in range(w[W.INTERVALS + side]):
+                hits[side, j] += np.int32(bounds[at] <= x <= bounds[at + 1])
+                at += 2
+        if w[W.SLOPE]:
+            openness += _slope(x, w, f, table)
+    return least, largest, openness, zeros
+
+
+@njit(nogil=True)
+def _even_tile(v, width, keep, w, f, gate):
+    """Take in a tile of finite values: sums and hits by column; return its gate openness."""
+    shift, sums, squares, absolutes, missing, hits = keep
+    bounds, table = gate
+    whole = len(v) - len(v) % width
+    if w[W.OBSERVED]:
+        _add(v[:whole], width, shift, sums, squares, absolutes)
+        if whole < len(v):
+            _add(v[whole:], len(v) - whole, shift, sums, squares, absolutes)
+    at = 0
+    for side in range(3):
+        for _ in range(w[W.INTERVALS + side]):
+            low, high = _like(v, bounds[at]), _like(v, bounds[at + 1])
+            _count(v[:whole], width, low, high, hits[side])
+            if whole < len(v):
+                _count(v[whole:], len(v) - whole, low, high, hits[side])
+            at += 2
+    return _open(v, w, f, table) if w[W.SLOPE] else 0.0
+
+
+@njit(nogil=True)
+def _take(
+    v, width, keep, w, f, state, floats, bins, gate
+):
+    """Take in one tile."""
+    private, edges = bins
+    least, largest, zeros = _survey(v)
+    odd = largest >= _ordered(_like(v, np.inf)) or least <= _ordered(_like(v, -np.inf))
+    if odd:
+        low, high, openness, zeros = _odd_tile(v, width, keep, w, f, gate, state)
+    else:
+        low, high = np.float64(_placed(v, least)), np.float64(_placed(v, largest))
+        openness = _even_tile(v, width, keep, w, f, gate)
+    if w[W.SLOPE]:
+        floats[W.OPENNESS] += openness
+    if not w[W.OBSERVED]:
+        return
+    floats[W.LEAST] = min(floats[W.LEAST], low)
+    floats[W.LARGEST] = max(floats[W.LARGEST], high)
+    state[W.ZEROS] += zeros
+    state[W.ALL] += len(v)
+    _fill(v, w, state, private, zeros > 0 and least < 0)
+    if w[W.EDGE_COUNT]:
+        _scatter_edges(v, state[w[W.AT_LINEAR] :], edges)
+
+
+def _placed(v, place):
+    """Return the float of an ordered integer."""
+
+
+@overload(_placed, inline="always")
+def _placed_of(v, place):
+    if v.dtype == types.float32:
+        return lambda v, place: _float(
+            np.int32(place ^ np.int32(np.int32(place >> np.int32(31)) & np.int32(0x7FFFFFFF)))
+        )
+    return lambda v, place: _float(
+        place ^ ((place >> np.int64(63)) & np.int64(0x7FFFFFFFFFFFFFFF))
+    )
+
+
+@njit(nogil=True)
+def _fill(v, w, state, private, signed_zeros):
+    """Add a tile to the histograms."""
+    shift, size = np.uint32(w[W.SHIFT]), w[W.BINS]
+    histogram = state[w[W.AT_HISTOGRAM] : w[W.AT_HISTOGRAM] + size]
+    if len(private):
+        _scatter_private(v, private, size + PADDING, shift)
+    else:
+        _scatter(v, histogram, shift)
+    if signed_zeros:  # all zeros share bin 0
+        minus = _minus_zeros(v)
+        histogram[size // 2] -= minus
+        histogram[0] += minus
+    if w[W.ASYMPTOTE_BINS]:
+        bins = state[w[W.AT_ASYMPTOTE] :]
+        width, first = w[W.ASYMPTOTE_BINS], w[W.ASYMPTOTE_FIRST]
+        _scatter_asymptote(v, state, bins, width, first, shift)
+
+
+@njit(nogil=True)
+def _flush(private, histogram, size):
+    """Empty the private histograms into the state's."""
+    if len(private) == 0:
+        return
+    stride = size + PADDING
+    for i in range(size):
+        histogram[i] += np.int64(private[i]) + private[i + stride]
+        histogram[i] += np.int64(private[i + 2 * stride]) + private[i + 3 * stride]
+    private[:] = 0
+
+
+@njit(nogil=True)
+def _begin(v, units, width, keep, means, observed):
+    """Empty the sums of a strip, and shift them by each unit's first finite value."""
+    shift, sums, squares, absolutes, missing, hits = keep
+    sums[:width] = 0
+    squares[:width] = 0
+    absolutes[:width] = 0
+    missing[:width] = 0
+    hits[:, :width] = 0
+    if observed:
+        for j in range(units):
+            first = np.float64(v[j])
+            shift[j] = first if np.isfinite(first) else _first_finite(v, j, units, means[j])
+        for j in range(units, width):
+            shift[j] = shift[j - units]
+
+
+@njit(nogil=True)
+def _end(
+    samples, units, width, c, keep, w, state, floats, step
+):
+    """Add the sums of a strip to the state's units, from the c-th on."""
+    shift, sums, squares, absolutes, missing, hits = keep
+    for j in range(units, width):  # columns that continue an earlier one
+        i = j % units
+        sums[i] += sums[j]
+        squares[i] += squares[j]
+        absolutes[i] += absolutes[j]
+        missing[i] += missing[j]
+        hits[0, i] += hits[0, j]
+        hits[1, i] += hits[1, j]
+        hits[2, i] += hits[2, j]
+    columns = w[W.WIDTH]
+    if w[W.OBSERVED]:
+        m = floats[w[W.AT_MOMENTS] : w[W.AT_MOMENTS] + 5 * columns]
+        for i in range(units):
+            n = np.float64(samples - missing[i])
+            if n > 0:
+                high, low = _two_sum(shift[i], sums[i] / n)
+                correction = min(sums[i] * sums[i] / n, FLOAT64_MAX)  # Inf - Inf would be NaN
+                m2 = max(squares[i] - correction, 0.0)
+                _combine(m, c + i, columns, n, high, low, m2)
+                m[W.ABSOLUTE * columns + c + i] += absolutes[i]
+    if w[W.ACTIVITY]:
+        judged = state[w[W.AT_JUDGED] : w[W.AT_JUDGED] + 5 * columns]
+        for i in range(units):
+            seen, at = samples - missing[i], c + i
+            rest = seen - hits[0, i] - hits[1, i]
+            active = rest if w[W.ACTIVITY] == W.ACTIVE_REST else np.int64(hits[2, i])
+            active = seen - active if w[W.ACTIVITY] == W.ACTIVE_NOT_THIRD else active
+            judged[W.SEEN * columns + at] += seen
+            judged[W.ACTIVE * columns + at] += active
+            judged[W.SATURATED_LOW * columns + at] += hits[0, i]
+            judged[W.SATURATED_HIGH * columns + at] += hits[1, i]
+            if active > 0:
+                judged[W.LAST * columns + at] = max(judged[W.LAST * columns + at], step)
+
+
+@njit(nogil=True)
+def _rows(
+    source, tile, keep, w, f, state, floats, bins,
+    gate, step,
+):
+    """Read rows of units, a strip of columns at a time."""
+    stride, last = w[W.OUTER_STRIDE], w[W.UNIT_TO]
+    for c in range(w[W.UNIT_FROM], last, STRIP):
+        units = min(STRIP, last - c)
+        width = STRIP // units * units  # several rows of few columns side by side
+        means = floats[w[W.AT_MOMENTS] + W.HIGH * w[W.WIDTH] + c :]
+        for begin in range(w[W.OUTER_FROM], w[W.OUTER_TO], CHUNK):
+            end = min(begin + CHUNK, w[W.OUTER_TO])
+            per_tile = TILE // units
+            for r in range(begin, end, per_tile):
+                rows = min(per_tile, end - r)
+                if units == stride:
+                    v = _read(source, r * stride, rows * units, tile, f[W.SCALE])
+                else:
+                    v = tile[: rows * units]
+                    for row in range(rows):
+                        out = v[row * units : (row + 1) * units]
+                        part = source[(r + row) * stride + c : (r + row) * stride + c + units]
+                        for j in range(units):
+                            out[j] = _widen(part, j, tile, f[W.SCALE])
+                if r == begin:
+                    _begin(v, units, width, keep, means, w[W.OBSERVED])
+                _take(v, width, keep, w, f, state, floats, bins, gate)
+            _end(end - begin, units, width, c, keep, w, state, floats, step)
+
+
+@njit(nogil=True)
+def _runs(
+    source, tile, keep, w, f, state, floats, bins,
+    gate, step,
+):
+    """Read runs of one unit after another; short ones are gathered into a tile."""
+    first, last = w[W.INNER_FROM], w[W.INNER_TO]
+    for c in range(w[W.UNIT_FROM], w[W.UNIT_TO]):
+        means = floats[w[W.AT_MOMENTS] + W.HIGH * w[W.WIDTH] + c :]
+        outer, inner = w[W.OUTER_FROM], first
+        while outer < w[W.OUTER_TO]:
+            base = outer * w[W.OUTER_STRIDE] + c * w[W.UNIT_STRIDE]
+            count = min(CHUNK, last - inner)
+            if count >= DIRECT or w[W.OUTER_TO] - outer == 1:
+                v = _read(source, base + inner, count, tile, f[W.SCALE])
+                inner += count
+            else:
+                count = 0
+                while outer < w[W.OUTER_TO] and count < CHUNK and last - inner < DIRECT:
+                    base = outer * w[W.OUTER_STRIDE] + c * w[W.UNIT_STRIDE]
+                    some = min(CHUNK - count, last - inner)
+                    out, part = tile[count : count + some], source[base + inner :]
+                    for i in range(some):
+                        out[i] = _widen(part, i, tile, f[W.SCALE])
+                    count += some
+                    inner += some
+                    if inner == last:
+                        outer, inner = outer + 1, first
+                v = tile[:count]
+            if inner == last:
+                outer, inner = outer + 1, first
+            width = min(STRIP, count)
+            _begin(v, 1, width, keep, means, w[W.OBSERVED])
+            _take(v, width, keep, w, f, state, floats, bins, gate)
+            _end(count, 1, width, c, keep, w, state, floats, step)
+
+
+@njit(nogil=True)
+def _run(plan, source, tile, step):
+    """Observe or judge one tensor as its plan says."""
+    w = carray(_pointer(plan), (W.WORDS,), np.int64)
+    f = carray(_pointer(plan), (W.WORDS,), np.float64)
+    words = w[W.AT_LINEAR] + w[W.EDGE_COUNT] + 1
+    state = carray(_pointer(w[W.MEMORY]), (words,), np.int64)
+    floats = carray(_pointer(w[W.MEMORY]), (words,), np.float64)
+    intervals = w[W.INTERVALS] + w[W.INTERVALS + 1] + w[W.INTERVALS + 2]
+    bounds = carray(_pointer(w[W.BOUNDS]), (2 * intervals,), np.float64)
+    table = carray(_pointer(w[W.TABLE]), (W.PIECES * W.COEFFICIENTS,), np.float64)
+    gate = (bounds, table)
+    edges = carray(_pointer(w[W.EDGES]), (w[W.EDGE_COUNT],), np.float64)
+    sums = np.empty((4, STRIP), np.float64)
+    hits = np.empty((3, STRIP), np.int32)
+    missing = np.empty(STRIP, np.int64)
+    keep = (sums[0], sums[1], sums[2], sums[3], missing, hits)
+    state[W.CALLS] += w[W.CALL]
+    values = (
+        (w[W.OUTER_TO] - w[W.OUTER_FROM])
+        * (w[W.UNIT_TO] - w[W.UNIT_FROM])
+        * (w[W.INNER_TO] - w[W.INNER_FROM])
+    )
+    worth_it = w[W.OBSERVED] and values >= 4 * w[W.BINS]
+    private = np.zeros(HISTOGRAMS * (w[W.BINS] + PADDING) if worth_it else 0, np.int32)
+    bins = (private, edges)
+    if w[W.ROWS]:
+        _rows(source, tile, keep, w, f, state, floats, bins, gate, step)
+    else:
+        _runs(source, tile, keep, w, f, state, floats, bins, gate, step)
+    _flush(private, state[w[W.AT_HISTOGRAM] :], w[W.BINS])
+
+
+# What is called from Python: a plan's address, the tensor's, and the number of the step. Of the
+# scaled ones values are divided, so tiles are float64.
+
+
+def float32(plan, data, step):
+    _run(plan, carray(_pointer(data), _extent(plan), np.float32), np.empty(TILE, np.float32), step)
+
+
+def bfloat16(plan, data, step):
+    _run(plan, carray(_pointer(data), _extent(plan), np.uint16), np.empty(TILE, np.float32), step)
+
+
+def float16(plan, data, step):
+    _run(plan, carray(_pointer(data), _extent(plan), np.int16), np.empty(TILE, np.float32), step)
+
+
+def float64(plan, data, step):
+    _run(plan, carray(_pointer(data), _extent(plan), np.float64), np.empty(TILE, np.float64), step)
+
+
+def scaled_float32(plan, data, step):
+    _run(plan, carray(_pointer(data), _extent(plan), np.float32), np.empty(TILE, np.float64), step)
+
+
+def scaled_bfloat16(plan, data, step):
+    _run(plan, carray(_pointer(data), _extent(plan), np.uint16), np.empty(TILE, np.float64), step)
+
+
+def scaled_float16(plan, data, step):
+    _run(plan, carray(_pointer(data), _extent(plan), np.int16), np.empty(TILE, np.float64), step)
+
+
+@njit(inline="always")
+def _extent(plan):
+    return carray(_pointer(plan), (W.WORDS,), np.int64)[W.EXTENT]

@@ -1,0 +1,387 @@
+"""The CPU kernel: what ``reference`` keeps, in one compiled pass over the tensor's memory.
+
+A plan holds all that does not change from call to call: the shape, the gate's thresholds in the
+tensor's dtype, where the parts of the state lie. It is made when a shape is first seen and kept
+beside the state; a later call hands three integers to compiled code.
+
+A tensor of at least ``WORTH_THREADS`` values is split over as many threads as torch uses itself,
+each with counts of its own, which are then merged in a fixed order. Torch's settings are read,
+never changed.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import logging
+import math
+import os
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from actstats.kernels import _words as W
+from actstats.kernels import reference, slopes
+from actstats.kernels.state import ASYMPTOTE_OCTAVES, Gate, Intervals, Layout, State
+
+__all__ = ["NAME", "judge", "observe", "why_not"]
+
+NAME = "cpu"
+WORTH_THREADS = 1 << 20  # values
+MAX_THREADS = 4
+BLOCK = 1 << 18  # values copied at a time where strides do not fold
+
+logger = logging.getLogger("actstats")
+
+
+# ---- compiling -----------------------------------------------------------------------------------
+
+
+@lru_cache(maxsize=1)
+def why_not() -> str | None:
+    """Return why this kernel cannot run here, or None if it can."""
+    if importlib.util.find_spec("numba") is None:
+        return "numba is not installed"
+    try:
+        _compiled(torch.float32, False)
+    except Exception as error:
+        return f"numba cannot compile it here ({type(error).__name__}: {error})"
+    return None
+
+
+@lru_cache(maxsize=16)
+def _compiled(dtype: torch.dtype, scaled: bool) -> Callable[[int, int, int], None]:
+    """Return the compiled entry for a dtype; from the cache on disk where it was compiled before."""
+    import numba
+
+    from actstats.kernels import _numba
+
+    name = str(dtype).removeprefix("torch.")
+    scaled = scaled and dtype != torch.float64
+    dispatcher = numba.njit(nogil=True, cache=True)(
+        getattr(_numba, f"scaled_{name}" if scaled else name)
+    )
+    folder = Path(dispatcher.stats.cache_path)
+    if not any(folder.glob(f"_numba.{name}-*")):
+        logger.info("compiling the CPU kernel for %s, once; kept in %s", name, folder)
+    began = time.perf_counter()
+    dispatcher.compile("void(int64, int64, int64)")
+    if dispatcher.stats.cache_misses:
+        logger.info("compiled the CPU kernel for %s in %.1f s", name, time.perf_counter() - began)
+    dispatcher.disable_compile()
+    return dispatcher  # type: ignore[no-any-return]
+
+
+# ---- plans ---------------------------------------------------------------------------------------
+
+Group = tuple[int, int]  # size, stride
+
+
+class Plan:
+    """What to do with tensors of one dtype, shape and layout at one site.
+
+    Attributes
+    ----------
+    dtype, shape, strides, axis
+        Of the tensors that it is for.
+    words : ndarray of int64
+        What compiled code reads; ``address`` is theirs.
+    run : callable
+        ``run(address, data_ptr, step)`` reads one tensor.
+    large : bool
+        Whether threads are worth their start.
+    by_torch : bool
+        Whether the gate's slope is of no form that compiled code knows.
+    """
+
+    __slots__ = (
+        "__weakref__",
+        "address",
+        "axis",
+        "by_torch",
+        "dtype",
+        "held",
+        "large",
+        "run",
+        "shape",
+        "state",
+        "strides",
+        "words",
+    )
+
+    def __init__(
+        self,
+        x: Tensor,
+        axis: int | None,
+        state: State,
+        words: NDArray[np.int64],
+        run: Callable[[int, int, int], None],
+        held: tuple[Any, ...],
+        by_torch: bool,
+    ) -> None:
+        self.dtype, self.shape, self.strides, self.axis = x.dtype, x.shape, x.stride(), axis
+        self.words = words
+        self.address = words.ctypes.data
+        self.run = run
+        self.held = held  # arrays that the words point into
+        self.large = x.numel() >= WORTH_THREADS
+        self.by_torch = by_torch
+
+    def fits(self, x: Tensor, axis: int | None) -> bool:
+        """Tell whether it is for this tensor."""
+        return (
+            x.dtype is self.dtype
+            and x.shape == self.shape
+            and x.stride() == self.strides
+            and axis == self.axis
+        )
+
+    def take(self, x: Tensor, state: State, step: int) -> None:
+        """Read one tensor."""
+        if self.large and torch.get_num_threads() > 1:
+            _spread(self, x.data_ptr(), state, step, min(torch.get_num_threads(), MAX_THREADS))
+        else:
+            self.run(self.address, x.data_ptr(), step)
+        if self.by_torch:
+            reference.add_openness(x, state)
+
+
+def _plan(
+    x: Tensor,
+    state: State,
+    axis: int | None,
+    *,
+    observed: bool = True,
+    scale: float | Tensor | None = None,
+) -> Plan | None:
+    """Make the plan for a tensor; None if its strides do not fold into what is read."""
+    spec = state.spec
+    layout = _layout(x, axis, spec.width)
+    if layout is None:
+        return None
+    words = np.zeros(W.WORDS, dtype=np.int64)
+    words[list(layout)] = list(layout.values())
+    words[W.SCALE : W.SCALE + 1].view(np.float64)[0] = 1.0 if scale is None else float(scale)
+    words[W.OBSERVED] = words[W.CALL] = observed
+    _describe_state(words, state)
+    wide = x.dtype == torch.float64 or scale is not None
+    gate = spec.gate if spec.gate is not None and spec.gate.from_output == observed else None
+    held, by_torch = _describe_gate(words, gate, x.dtype, np.float64 if wide else np.float32)
+    run = _compiled(x.dtype, scale is not None)
+    return Plan(x, axis, state, words, run, (state.memory, state.edges, *held), by_torch)
+
+
+def _layout(x: Tensor, axis: int | None, width: int) -> dict[int, int] | None:
+    """Return how to walk through a tensor: rows of units, or runs of one unit after another."""
+    if axis is None or width == 1 or x.dim() < 2:
+        unit, others = (1, 1), range(x.dim())
+    else:
+        at = 1 if axis == 1 and x.dim() > 2 else x.dim() - 1
+        unit, others = (x.shape[at], x.stride(at)), (i for i in range(x.dim()) if i != at)
+    groups = _folded([(x.shape[i], x.stride(i)) for i in others])
+    extent = 1 + sum((size - 1) * stride for size, stride in (unit, *groups))
+    if unit[0] > 1 and unit[1] == 1 and len(groups) == 1:
+        outer, inner = groups[0], 1
+    elif len(groups) <= 2 and groups[-1][1] == 1:
+        outer, inner = (groups[0] if len(groups) == 2 else (1, 0)), groups[-1][0]
+    else:
+        return None
+    return {
+        W.ROWS: int(unit[0] > 1 and unit[1] == 1 and len(groups) == 1),
+        W.OUTER_TO: outer[0],
+        W.OUTER_STRIDE: outer[1],
+        W.UNIT_TO: unit[0],
+        W.UNIT_STRIDE: unit[1],
+        W.INNER_TO: inner,
+        W.EXTENT: extent if x.numel() else 0,
+    }
+
+
+def _folded(axes: list[Group]) -> list[Group]:
+    """Join axes that lie one inside the other in memory; at least one remains."""
+    groups: list[Group] = []
+    for size, stride in sorted((a for a in axes if a[0] != 1), key=lambda a: -a[1]):
+        if groups and groups[-1][1] == size * stride:
+            groups[-1] = (groups[-1][0] * size, stride)
+        else:
+            groups.append((size, stride))
+    return groups or [(1, 1)]
+
+
+def _describe_state(words: NDArray[np.int64], state: State) -> None:
+    spec, at = state.spec, Layout.of(state.spec)
+    k = spec.resolution
+    words[W.MEMORY] = state.memory.data_ptr()
+    words[W.WIDTH] = spec.width
+    words[W.SHIFT] = 23 - k
+    words[W.BINS] = 1 << (9 + k)
+    words[W.AT_MOMENTS : W.AT_LINEAR + 1] = (
+        *(at.moments, at.judged, at.histogram, at.asymptote, at.linear),
+    )
+    words[W.ASYMPTOTE_BINS] = ASYMPTOTE_OCTAVES << k if spec.asymptote else 0
+    words[W.ASYMPTOTE_FIRST] = (127 - 1 - ASYMPTOTE_OCTAVES) << k
+    if state.edges is not None:
+        words[W.EDGES], words[W.EDGE_COUNT] = state.edges.data_ptr(), len(state.edges)
+
+
+def _describe_gate(
+    words: NDArray[np.int64], gate: Gate | None, dtype: torch.dtype, tile: type[np.floating[Any]]
+) -> tuple[tuple[NDArray[np.float64], ...], bool]:
+    """Write thresholds and slope; return what the words point to, and whether torch has the slope."""
+    if gate is None:
+        return (), False
+    sides, words[W.ACTIVITY] = _sides(gate.at(dtype))
+    rounded = [_rounded(side, tile) for side in sides]
+    words[W.INTERVALS : W.INTERVALS + 3] = [len(side) for side in rounded]
+    bounds = np.array([end for side in rounded for interval in side for end in interval])
+    words[W.BOUNDS] = bounds.ctypes.data
+    form = slopes.form_of(gate)
+    parameters = words[W.SLOPE_AT : W.SCALE].view(np.float64)
+    if isinstance(form, slopes.Box):
+        words[W.SLOPE] = W.SLOPE_BOX
+        (low, high), *_ = _rounded(_open(form.low, form.high), tile) or [(1.0, 0.0)]
+        parameters[:4] = low, high, form.inside, form.outside
+    elif isinstance(form, slopes.Quadratic):
+        words[W.SLOPE] = W.SLOPE_QUADRATIC
+        parameters[:3] = form.first, form.second, form.gain
+    elif isinstance(form, slopes.Table):
+        words[W.SLOPE], words[W.TABLE] = W.SLOPE_TABLE, form.coefficients.ctypes.data
+        return (bounds, form.coefficients), False
+    return (bounds,), form is None and gate.slope is not None
+
+
+def _sides(gate: Gate) -> tuple[tuple[Intervals, Intervals, Intervals], int]:
+    """Return the intervals of low, high and a third kind, and what the third says."""
+    low, high = gate.low or (), gate.high or ()
+    known = gate.low is not None and gate.high is not None
+    if gate.quiet is None:
+        if low == ((-math.inf, 0.0),) and not high:
+            return (low, high, ()), W.ACTIVE_REST
+        return (low, high, _open(0.0, math.inf)), W.ACTIVE_THIRD
+    if known and gate.quiet == low + high:
+        return (low, high, ()), W.ACTIVE_REST
+    return (low, high, gate.quiet), W.ACTIVE_NOT_THIRD
+
+
+def _open(low: float, high: float) -> Intervals:
+    return ((math.nextafter(low, math.inf), math.nextafter(high, -math.inf)),)
+
+
+def _rounded(intervals: Intervals, tile: type[np.floating[Any]]) -> list[tuple[float, float]]:
+    """Return the intervals' bounds as the least and largest value of the dtype inside; no overlap."""
+    result: list[tuple[float, float]] = []
+    for low, high in sorted(intervals):
+        with np.errstate(over="ignore"):
+            least, largest = tile(low), tile(high)
+        if float(least) < low:
+            least = np.nextafter(least, tile(np.inf))
+        if float(largest) > high:
+            largest = np.nextafter(largest, tile(-np.inf))
+        if result and least <= result[-1][1]:
+            result[-1] = (result[-1][0], max(result[-1][1], float(largest)))
+        elif least <= largest:
+            result.append((float(least), float(largest)))
+    return result
+
+
+# ---- threads -------------------------------------------------------------------------------------
+
+
+@lru_cache(maxsize=1)
+def _pool() -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(MAX_THREADS - 1, thread_name_prefix="actstats")
+
+
+if hasattr(os, "register_at_fork"):  # not on Windows
+    os.register_at_fork(after_in_child=_pool.cache_clear)  # threads do not survive a fork
+
+
+def _spread(plan: Plan, data: int, state: State, step: int, threads: int) -> None:
+    """Read a tensor with several threads, each into a state of its own; merge these in order."""
+    parts = _parts(plan.words, threads)
+    private = [State(state.spec) for _ in parts[1:]]
+    for words, own in zip(parts[1:], private, strict=True):
+        words[W.MEMORY], words[W.CALL] = own.memory.data_ptr(), 0
+    work = [_pool().submit(plan.run, words.ctypes.data, data, step) for words in parts[1:]]
+    try:
+        plan.run(parts[0].ctypes.data, data, step)
+    finally:
+        for part in work:
+            part.result()
+    for own in private:
+        state.merge(own)
+
+
+def _parts(words: NDArray[np.int64], threads: int) -> list[NDArray[np.int64]]:
+    """Divide a plan along the axis that has most to divide."""
+    ends = {at: int(words[at]) for at in (W.OUTER_TO, W.UNIT_TO, W.INNER_TO)}
+    if words[W.ROWS] or ends[W.UNIT_TO] < threads:
+        del ends[W.UNIT_TO]
+    at = max(ends, key=lambda end: ends[end])
+    marks = [ends[at] * i // threads for i in range(threads + 1)]
+    parts = []
+    for begin, end in zip(marks, marks[1:], strict=False):
+        part = words.copy()
+        part[at - 1 if at != W.OUTER_TO else W.OUTER_FROM], part[at] = begin, end
+        parts.append(part)
+    return parts
+
+
+# ---- observing -----------------------------------------------------------------------------------
+
+
+def observe(
+    x: Tensor,
+    state: State,
+    *,
+    unit_axis: int | None = -1,
+    step: int = 0,
+    scale: float | Tensor | None = None,
+) -> None:
+    """Add one tensor to the state; arguments as of :func:`reference.observe`."""
+    plan = state.plan
+    if plan is not None and scale is None and plan.fits(x, unit_axis):
+        plan.take(x, state, step)
+        return
+    plan = _plan(x, state, unit_axis, scale=scale)
+    if plan is None:
+        state.calls += 1
+        for block in _blocks(x, unit_axis):
+            observe(block, state, unit_axis=unit_axis, step=step, scale=scale)
+            state.calls -= 1
+        return
+    if scale is None:
+        state.plan = plan
+    plan.take(x, state, step)
+
+
+def judge(z: Tensor, state: State, *, unit_axis: int | None = -1, step: int = 0) -> None:
+    """Judge the inputs of an activation; arguments as of :func:`reference.judge`."""
+    plan = state.judge_plan
+    if plan is None or not plan.fits(z, unit_axis):
+        plan = _plan(z, state, unit_axis, observed=False)
+        if plan is None:
+            for block in _blocks(z, unit_axis):
+                judge(block, state, unit_axis=unit_axis, step=step)
+            return
+        state.judge_plan = plan
+    plan.take(z, state, step)
+
+
+def _blocks(x: Tensor, axis: int | None) -> Iterator[Tensor]:
+    """Yield contiguous copies of bounded pieces of a tensor; its units are never divided."""
+    at = 1 if axis == 1 and x.dim() > 2 else x.dim() - 1
+    others = [i for i in range(x.dim()) if axis is None or i != at]
+    longest = max(others, key=lambda i: x.shape[i], default=None)
+    if longest is None or x.numel() <= BLOCK or x.shape[longest] == 1:
+        yield x.contiguous()
+        return
+    for part in x.tensor_split(2, dim=longest):
+        yield from _blocks(part, axis)
