@@ -9,7 +9,6 @@ import torch
 from torch import Tensor
 
 __all__ = [
-    "eager_only",
     "in_backward",
     "innermost_mode",
     "quiet",
@@ -88,18 +87,3 @@ def scaler_scale(scaler: Any) -> float | Tensor:
     if isinstance(scale, Tensor) and scaler.is_enabled():
         return scale.detach().double()
     return float(scaler.get_scale())
-
-
-def eager_only(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Return ``function`` so that torch.compile leaves it alone (a graph break).
-
-    The compiler is imported at the first call only: it takes two seconds.
-    """
-    disabled: list[Callable[..., Any]] = []
-
-    def call(*args: Any) -> Any:
-        if not disabled:
-            disabled.append(torch.compiler.disable(function))
-        return disabled[0](*args)
-
-    return call

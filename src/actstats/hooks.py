@@ -9,15 +9,16 @@ from __future__ import annotations
 
 import weakref
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
+from actstats import compiled
 from actstats._torch import (
-    eager_only,
     in_backward,
     plain,
     quiet,
@@ -29,11 +30,21 @@ from actstats.activations import Activation
 from actstats.gate import make_gate
 from actstats.kernels import Spec, State
 from actstats.shared import Leaf, Mask, Shared
-from actstats.sites import Site, input_leaves, knows_units, leaves, lookup, matches, unit_axis
+from actstats.sites import (
+    Leaves,
+    Site,
+    input_leaves,
+    knows_units,
+    leaves,
+    lookup,
+    matches,
+    unit_axis,
+)
 
 __all__ = ["Slot", "call_suffix", "register"]
 
 MAX_UNITS = 4096  # wider layers keep no per-unit detail
+RECOMPUTED = "recomputed: its call number is unknown"
 MAX_CALLS = 8  # calls told apart by per_call; later ones are pooled as #9+
 
 
@@ -48,19 +59,28 @@ def _make_inert() -> Callable[..., None]:
 class _Hook:
     """A callable on a module or tensor; inert when the model is copied or pickled."""
 
-    __slots__ = ()
+    __slots__ = ("__weakref__", "key")
+
+    key: Tensor  # what stands for the hook in compiled graphs
 
     def __call__(self, *args: Any) -> None:
-        """Run, but leave no trace in an export and nothing of Python's in a compiled graph."""
-        if torch.compiler.is_exporting():
-            return
+        """Run, or leave an op in the graph that is being compiled, but no trace in an export."""
         if torch.compiler.is_compiling():
-            _run_eagerly(self, *args)
-        else:
-            self.run(*args)
+            if not torch.compiler.is_exporting():
+                self.trace(*args)
+            return
+        self.run(*args)
 
     def run(self, *args: Any) -> None:
         """Do what the hook is for."""
+        raise NotImplementedError
+
+    def trace(self, *args: Any) -> None:
+        """Leave an op in the graph; read nothing here that differs between equal modules."""
+        raise NotImplementedError
+
+    def replay(self, found: Leaves, watched: Sequence[str]) -> int:
+        """Run from the op, on the leaves of what the hook saw; return the number of the call."""
         raise NotImplementedError
 
     def __deepcopy__(self, memo: object) -> Callable[..., None]:
@@ -70,7 +90,13 @@ class _Hook:
         return _make_inert, ()
 
 
-_run_eagerly = eager_only(lambda hook, *args: hook.run(*args))
+def _nowhere() -> None:
+    return None
+
+
+def has_gradient(tensor: Tensor) -> bool:
+    """Tell whether backward will bring a gradient of this tensor by."""
+    return torch.is_grad_enabled() and tensor.requires_grad and not tensor.is_leaf
 
 
 def call_suffix(number: int) -> str:
@@ -98,7 +124,6 @@ class Slot(_Hook):
     """
 
     __slots__ = (
-        "__weakref__",
         "activation",
         "calls",
         "dead",
@@ -107,6 +132,7 @@ class Slot(_Hook):
         "functional_calls",
         "index",
         "inherits",
+        "module",
         "module_type",
         "name",
         "order",
@@ -138,6 +164,7 @@ class Slot(_Hook):
         self.forward = -1
         self.dead = False
         self.entered = False  # the pre-hook has begun this call
+        self.module: Callable[[], nn.Module | None] = _nowhere  # read where only tensors come in
         self.source: str | None = None
         self.inherits: int | None = None
         self.per_call = any(matches(p.partition(":")[0], name) for p in shared.options.per_call)
@@ -152,6 +179,41 @@ class Slot(_Hook):
         """Observe a module's output."""
         if self.shared.active and not self.dead:
             self.observe(module, args, output)
+
+    def trace(self, module: nn.Module, args: Any, output: Any) -> None:
+        """Leave an op that observes the output's leaves, and one for each gradient."""
+        shared = self.shared
+        if not shared.active:
+            return
+        found = list(leaves(output))
+        watched = [one for one in found if shared.watches and has_gradient(one[1])]
+        number = compiled.call(shared.order, self.key, found, [path for path, _ in watched])
+        for path, tensor in watched:
+            tensor.register_hook(partial(compiled.gradient, shared.order, self.key, number, path))
+
+    def replay(self, found: Leaves, watched: Sequence[str]) -> int:
+        """Observe the output's leaves; which site fed the module is not known here."""
+        module, shared = self.module(), self.shared
+        if module is None:
+            return 0
+        self.run(module, (), found.whole())
+        if self.dead or not watched:
+            return 0
+        if self.per_call and in_backward():
+            shared.skip(f"{self.name}:grad", RECOMPUTED)
+            return 0
+        call, phase = self._call_suffix(self.index), shared.current_phase()
+        return shared.pending.add(
+            {p: GradientHook(self, call + p, module, phase, shared.mask) for p in watched}
+        )
+
+    def replay_gradient(self, number: int, path: str, grad: Tensor) -> None:
+        """Observe the gradient of a leaf of the call with this number."""
+        hook = self.shared.pending.take(number, path)
+        if hook is not None:
+            hook.run(grad)
+        elif number:
+            self.shared.skip(f"{self.name}{path}:grad", "backward ran again or too late")
 
     def observe(self, module: nn.Module, args: Any, output: Any) -> None:
         """Hand the output's leaves to the kernel."""
@@ -278,10 +340,10 @@ class Slot(_Hook):
     def _watch_gradient(
         self, suffix: str, module: nn.Module, tensor: Tensor, phase: str, recompute: bool
     ) -> None:
-        if not torch.is_grad_enabled() or not tensor.requires_grad or tensor.is_leaf:
+        if not has_gradient(tensor):
             return
         if recompute and self.per_call:
-            self.shared.skip(f"{self.name}:grad", "recomputed: its call number is unknown")
+            self.shared.skip(f"{self.name}:grad", RECOMPUTED)
         else:
             tensor.register_hook(GradientHook(self, suffix, module, phase, self.shared.mask))
 
@@ -373,6 +435,19 @@ class InputHook(_Hook):
         """Observe a module's input."""
         self.slot.observe_input(module, args, kwargs)
 
+    def trace(self, module: nn.Module, args: Any, kwargs: Mapping[str, Any]) -> None:
+        """Leave an op that observes the input's leaves."""
+        shared = self.slot.shared
+        if shared.active:
+            compiled.call(shared.order, self.key, list(input_leaves(args, kwargs)))
+
+    def replay(self, found: Leaves, watched: Sequence[str]) -> int:
+        """Observe the input's leaves."""
+        module = self.slot.module()
+        if module is not None:
+            self.run(module, (found.whole(),), {})
+        return 0
+
 
 class GradientHook(_Hook):
     """Tensor hook on an output: sees the gradient with respect to it, once per forward."""
@@ -424,13 +499,27 @@ class EnterHook(_Hook):
 
     def run(self, module: nn.Module, args: Any) -> None:
         """Push the module; the outermost begins a forward."""
+        if self.slot.shared.active and not in_backward():
+            self._enter(self.slot.shared.begin)
+
+    def trace(self, module: nn.Module, args: Any) -> None:
+        """Leave an op that does the same."""
         shared = self.slot.shared
-        if not shared.active or in_backward():
-            return
+        if shared.active:
+            compiled.call(shared.order, self.key)
+
+    def replay(self, found: Leaves, watched: Sequence[str]) -> int:
+        """Push the module; functions that are called in a graph are not seen."""
+        if not in_backward():
+            self._enter(self.slot.shared.begin_alone)
+        return 0
+
+    def _enter(self, begin: Callable[[], None]) -> None:
+        shared = self.slot.shared
         if self.is_root and shared.stack:
             shared.end()  # the last forward was interrupted
         if not shared.stack:
-            shared.begin()
+            begin()
         shared.stack.append(self.slot)
         self.slot.functional_calls.clear()
 
@@ -445,6 +534,20 @@ class ExitHook(_Hook):
 
     def run(self, module: nn.Module, args: Any, output: Any) -> None:
         """Pop the module and what it left behind; the outermost ends the forward."""
+        self._leave()
+
+    def trace(self, module: nn.Module, args: Any, output: Any) -> None:
+        """Leave an op that does the same."""
+        shared = self.slot.shared
+        if shared.active:
+            compiled.call(shared.order, self.key)
+
+    def replay(self, found: Leaves, watched: Sequence[str]) -> int:
+        """Pop the module."""
+        self._leave()
+        return 0
+
+    def _leave(self) -> None:
         shared = self.slot.shared
         if self.slot not in shared.stack or in_backward():
             return
@@ -458,11 +561,18 @@ def register(
     module: nn.Module, slot: Slot, *, observed: bool, delimits: bool, is_root: bool, deep: bool
 ) -> Iterator[RemovableHandle]:
     """Put the hooks of one module in place, and yield their handles."""
+    slot.module = weakref.ref(module)
     if delimits:
-        yield module.register_forward_pre_hook(EnterHook(slot, is_root=is_root), prepend=True)
+        enter = _enrolled(EnterHook(slot, is_root=is_root))
+        yield module.register_forward_pre_hook(enter, prepend=True)
     if observed:
         if deep or slot.z_before:
-            yield module.register_forward_pre_hook(InputHook(slot), with_kwargs=True)
-        yield module.register_forward_hook(slot)
+            yield module.register_forward_pre_hook(_enrolled(InputHook(slot)), with_kwargs=True)
+        yield module.register_forward_hook(_enrolled(slot))
     if delimits:
-        yield module.register_forward_hook(ExitHook(slot), always_call=True)
+        yield module.register_forward_hook(_enrolled(ExitHook(slot)), always_call=True)
+
+
+def _enrolled(hook: _Hook) -> _Hook:
+    hook.key = compiled.enrol(hook)
+    return hook

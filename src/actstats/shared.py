@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor, nn
 
 from actstats.activations import Activation
+from actstats.compiled import Pending, make_order
 from actstats.kernels import State
 from actstats.sites import Site
 from actstats.stats import TensorStats
@@ -89,6 +90,9 @@ class Shared:
         self.off: dict[str, str] = {}
         self.coarsest = 7
         self.mode: FunctionalMode | None = None
+        self.order = make_order()
+        self.pending = Pending()
+        self.watches = "grad" in options.capture
         _ALIVE.add(self)
 
     def current_phase(self) -> str:

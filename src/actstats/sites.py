@@ -15,7 +15,16 @@ from torch.nn.modules.conv import _ConvNd
 from torch.nn.utils.parametrize import ParametrizationList
 from torch.nn.utils.rnn import PackedSequence
 
-__all__ = ["Site", "close_matches", "leaves", "matches", "named_sites", "selected", "unit_axis"]
+__all__ = [
+    "Leaves",
+    "Site",
+    "close_matches",
+    "leaves",
+    "matches",
+    "named_sites",
+    "selected",
+    "unit_axis",
+]
 
 KINDS = ("output", "input", "grad")
 KIND_ORDER = ("output", "grad", "input")
@@ -321,6 +330,28 @@ def _computes(module: nn.Module) -> bool:
 # ---- tensors ---------------------------------------------------------------------------------
 
 
+class Leaves:
+    """Leaves of a nested value whose structure is gone: what an op in a compiled graph gets.
+
+    Parameters
+    ----------
+    paths : sequence of str
+        Where each leaf was.
+    tensors : sequence of Tensor
+        The leaves.
+    """
+
+    __slots__ = ("paths", "tensors")
+
+    def __init__(self, paths: Sequence[str], tensors: Sequence[Tensor]) -> None:
+        self.paths = paths
+        self.tensors = tensors
+
+    def whole(self) -> Any:
+        """Return the tensor itself where there is only one and it was not nested."""
+        return self.tensors[0] if list(self.paths) == [""] else self
+
+
 def leaves(value: Any, path: str = "", depth: int = 0) -> Iterator[tuple[str, Tensor]]:
     """Yield the tensors of a nested value with their paths.
 
@@ -335,6 +366,9 @@ def leaves(value: Any, path: str = "", depth: int = 0) -> Iterator[tuple[str, Te
     """
     if isinstance(value, Tensor):
         yield path, value
+        return
+    if isinstance(value, Leaves):
+        yield from zip(value.paths, value.tensors, strict=True)
         return
     if depth == MAX_DEPTH:
         return
