@@ -1,107 +1,183 @@
-"""What recording costs: the time of a training step with the recorder over without.
+"""What recording costs: the time of a training step with hooks over without.
 
-    python benchmarks/overhead.py [--rounds 5] [--seconds 0.5]
+    python benchmarks/overhead.py [--rounds 15] [--seconds 0.5] [--nets mlp] [--peers fastai wandb]
 
-One thread; CPU time of the thread, so that other work on the machine counts little; rounds with
-and without alternate in one run, and the ratio is that of the medians. A step is forward,
-backward and SGD; the recorder keeps every statistic of every leaf output.
+A step is forward, backward and SGD, with `recorder.step()` and its closing of windows inside, on
+one thread. All variants are timed in each round, in shuffled order, and a ratio is the median over
+rounds of two times of the same round. Times are process CPU time (all threads), and wall time
+beside. Before that each variant takes part in 128 steps with a small batch, so that kernels are
+compiled and windows have the width of a run under way (4 steps); a timed block has a multiple of
+4 steps, and so closes its windows.
 """
 
 from __future__ import annotations
 
 import argparse
-import statistics
-import time
-from collections.abc import Callable, Iterator
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
 
 import torch
-from torch import Tensor, nn
 
-from actstats import ActivationRecorder, make_mlp
+from benchmarks import bounds, peers, report, timing
+from benchmarks.nets import LABELS, Net, make
 
-Case = tuple[str, nn.Module, Tensor, Callable[[nn.Module, Tensor], Tensor]]
-
-
-def mean_square(model: nn.Module, x: Tensor) -> Tensor:
-    return model(x).square().mean()
-
-
-def last_state(model: nn.Module, x: Tensor) -> Tensor:
-    return model(inputs_embeds=x).last_hidden_state.square().mean()
-
-
-def logits(model: nn.Module, x: Tensor) -> Tensor:
-    return model(x).logits.square().mean()
+WARM_STEPS = 128  # windows are 4 steps wide then
+MULTIPLE = 4
+NONE, EMPTY, FLOOR, OURS, GRADIENTS = (
+    "without",
+    "empty hook",
+    "torch.sum of each output",
+    "actstats",
+    "actstats, gradients too",
+)
+FUNCTIONAL = "actstats, functional too"
 
 
-def cases() -> Iterator[Case]:
-    """The tutorial's net, a wide MLP, a ResNet-18 and four transformer blocks."""
-    tutorial = make_mlp(bn=True, weight_std=0.1, bias_init=-0.2)
-    yield "tutorial net, 26 leaves of 64 x 10", tutorial, torch.randn(64, 1), mean_square
-    wide = make_mlp(1024, (1024,) * 6, 10, activation="relu")
-    yield "MLP 6 x 1024, batch 256", wide, torch.randn(256, 1024), mean_square
-    try:
-        import transformers
-    except ImportError:
-        print("(transformers is not installed: ResNet and GPT-2 are left out)")
-        return
-    resnet = transformers.ResNetConfig(layer_type="basic", depths=[2, 2, 2, 2])
-    resnet.hidden_sizes = [64, 128, 256, 512]
-    model = transformers.ResNetForImageClassification(resnet)
-    yield "ResNet-18, 16 x 3 x 64 x 64", model, torch.randn(16, 3, 64, 64), logits
-    gpt = transformers.GPT2Config(n_layer=4, n_embd=384, n_head=6, n_positions=256)
-    tokens = torch.randn(4, 256, 384)
-    yield "GPT-2, 4 blocks, d 384, 4 x 256 tokens", transformers.GPT2Model(gpt), tokens, last_state
+def variants(net: Net, names: list[str]) -> dict[str, peers.Variant]:
+    """Return everything that is timed on a net."""
+    model = net.model
+    own = {
+        NONE: peers.Variant(),
+        EMPTY: peers.Hooked(peers.leaves(model), peers.empty),
+        FLOOR: peers.Hooked(peers.leaves(model), peers.total),
+        OURS: peers.Recorded(model),
+        GRADIENTS: peers.Recorded(model, capture=("output", "grad")),
+        FUNCTIONAL: peers.Recorded(model, functional=True),
+    }
+    return own | {peers.PEERS[name].title(): peers.PEERS[name].variant(model) for name in names}
 
 
-def steps_per_second(step: Callable[[], None], seconds: float) -> float:
-    done, begin = 0, time.thread_time()
-    while time.thread_time() - begin < seconds:
-        step()
-        done += 1
-    return done / (time.thread_time() - begin)
+def train(net: Net, variant: peers.Variant, steps: int, small: bool = False) -> None:
+    batch = net.small if small else net.batch
+    for _ in range(steps):
+        net.train(batch)
+        variant.step()
 
 
-def measure(case: Case, rounds: int, seconds: float) -> tuple[float, float, int]:
-    """Return the median step without and with the recorder, in ms, and the number of sites."""
-    _, model, x, loss_of = case
-    optimizer = torch.optim.SGD(model.parameters(), lr=1e-4)
-    recorder = ActivationRecorder(model)
+def measured(net: Net, variant: peers.Variant, repeats: int) -> Callable[[], tuple[float, float]]:
+    """Return what times a block of steps of one variant."""
 
-    def step() -> None:
-        optimizer.zero_grad()
-        loss_of(model, x).backward()
-        optimizer.step()
-        recorder.step()
+    def block() -> None:
+        net.train(net.batch)
+        variant.step()
 
-    rates: dict[bool, list[float]] = {False: [], True: []}
-    for i in range(rounds + 1):  # the first warms up
-        for recorded in (False, True):
-            if recorded:
-                recorder.attach()
-            rate = steps_per_second(step, seconds)
-            recorder.detach()
-            if i:
-                rates[recorded].append(rate)
-    without, recorded_rate = (statistics.median(rates[key]) for key in (False, True))
-    return 1000 / without, 1000 / recorded_rate, len(recorder)
+    def measure() -> tuple[float, float]:
+        variant.attach()
+        try:
+            return timing.clock(block, repeats)
+        finally:
+            variant.detach()
+            variant.clear()
+
+    return measure
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
-    )
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--seconds", type=float, default=0.5, help="CPU time of a round")
-    options = parser.parse_args()
-    torch.manual_seed(0)
+def warm_up(net: Net, variant: peers.Variant) -> None:
+    variant.attach()
+    train(net, variant, WARM_STEPS, small=True)
+    variant.detach()
+    variant.clear()
+
+
+def time_net(name: str, options: argparse.Namespace) -> dict[str, object]:
+    """Time all variants on one net, and return its rows."""
+    net = make(name)
+    watched = variants(net, options.peers)
+    for variant in timing.progress(watched.values(), f"warm up {name}"):
+        warm_up(net, variant)
+    repeats = timing.repeats_for(lambda: net.train(net.batch), options.seconds, MULTIPLE)
+    measure = {label: measured(net, variant, repeats) for label, variant in watched.items()}
+    cpu, wall = timing.interleave(measure, options.rounds, net.label)
+    recorder = watched[OURS].recorder
+    return {
+        "net": name,
+        "label": net.label,
+        "sites": len(recorder),
+        "kernel": recorder._shared.kernel.NAME,
+        "steps_per_block": repeats,
+        "window_steps": recorder._windows.width,
+        "step_ms": {kind: 1e3 * timing.median(t[NONE]).value for kind, t in both(cpu, wall)},
+        "ratios": {
+            label: {k: timing.ratio(t[label], t[NONE]).as_json() for k, t in both(cpu, wall)}
+            for label in watched
+            if label != NONE
+        },
+        "bounds": judge(name, cpu, options.peers),
+        "times_s": {k: {n: list(v) for n, v in t.items()} for k, t in both(cpu, wall)},
+    }
+
+
+def both(cpu: timing.Times, wall: timing.Times) -> list[tuple[str, timing.Times]]:
+    return [("cpu", cpu), ("wall", wall)]
+
+
+def judge(name: str, cpu: timing.Times, names: list[str]) -> list[dict[str, object]]:
+    """Return what was measured beside what was promised."""
+    none, ours = cpu[NONE], cpu[OURS]
+    added = timing.median(ours / none - 1)
+    rows = [bounds.ADDED[name].row(added)]
+    for peer in (peer for peer in names if peers.PEERS[peer].judged):
+        title = peers.PEERS[peer].title()
+        row = bounds.PEERS[name].row(timing.ratio_of_added(cpu[title], ours, none))
+        rows.append(row | {"what": str(row["what"]).format(peer=title)})
+    both_kinds = timing.ratio_of_added(cpu[GRADIENTS], ours, none)
+    return [*rows, bounds.GRADIENTS[name].row(both_kinds)]
+
+
+# ---- what is shown -------------------------------------------------------------------------------
+
+
+def tables(result: dict) -> str:
+    """Return the tables of a run, as Markdown."""
+    parts = [ratio_table(result["rows"], kind) for kind in ("cpu", "wall")]
+    rows = [bound for row in result["rows"] for bound in row["bounds"]]
+    return "\n\n".join((*parts, "Bounds:", report.bound_table(rows), report.absences(result)))
+
+
+def ratio_table(rows: list[dict], kind: str) -> str:
+    labels = list(dict.fromkeys(label for row in rows for label in row["ratios"]))
+    title = {"cpu": "Process CPU time", "wall": "Wall time"}[kind]
+    head = [f"{title}, over a step without hooks", *(row["label"] for row in rows)]
+    lines = [["a step without hooks, ms", *(f"{row['step_ms'][kind]:.2f}" for row in rows)]]
+    for label in labels:
+        ratios = [row["ratios"].get(label, {}).get(kind) for row in rows]
+        lines.append([label, *map(report.with_interval, ratios)])
+    return report.markdown(head, lines)
+
+
+def draw(result: dict) -> object:
+    """Draw the added time of every variant on every net."""
+    return report.draw_ratios(result["rows"])
+
+
+def read_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
+    parser = report.parser(__doc__, seconds=0.5)
+    parser.add_argument("--nets", nargs="*", choices=LABELS, default=list(LABELS))
+    parser.add_argument("--peers", nargs="*", choices=peers.PEERS, default=list(peers.PEERS))
+    return parser.parse_args(arguments)
+
+
+def run(options: argparse.Namespace) -> dict[str, object]:
+    """Time the nets, and return everything as JSON can hold it."""
     torch.set_num_threads(1)
-    print("| step (forward, backward, SGD) | sites | without, ms | recorded, ms | ratio |")
-    print("|---|---|---|---|---|")
-    for case in cases():
-        without, recorded, sites = measure(case, options.rounds, options.seconds)
-        ratio = recorded / without
-        print(f"| {case[0]} | {sites} | {without:.2f} | {recorded:.2f} | {ratio:.2f} |", flush=True)
+    nets = [name for name in options.nets if report.can_make(name)]
+    result = report.envelope("overhead", options)
+    result["threads"] = 1
+    result["rows"] = [time_net(name, options) for name in nets]
+    result["absent"] = peers.absent(options.peers) | {
+        LABELS[name]: "transformers is not installed" for name in options.nets if name not in nets
+    }
+    result["sources"] = {peers.PEERS[p].title(): peers.PEERS[p].source for p in options.peers}
+    return result
+
+
+def main(arguments: list[str] | None = None) -> None:
+    options = read_arguments(arguments)
+    result = run(options)
+    report.publish(result, tables(result), draw(result), options.out)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,1 @@
+"""What recording costs: training steps, kernels, and how both grow."""
