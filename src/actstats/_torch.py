@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
 
 __all__ = [
+    "has_gradient",
     "in_backward",
     "innermost_mode",
+    "interpreted",
     "quiet",
     "scaler_scale",
     "unobservable",
     "untraceable",
 ]
+
+_F = TypeVar("_F", bound=Callable[..., Any])
 
 PLAIN = (torch.float32, torch.float64, torch.float16, torch.bfloat16)
 _FLOAT8 = tuple(
@@ -32,9 +36,31 @@ quiet: Any = getattr(torch._C, "DisableTorchFunction", torch._C.DisableTorchFunc
 """Context manager: what runs inside reaches neither tensor subclasses nor function modes."""
 
 
+is_compiling = torch.compiler.is_compiling
+_function_mode: Callable[[], bool] = getattr(
+    torch._C, "_is_torch_function_mode_enabled", lambda: True
+)
+_native_tracing: Callable[[], bool] = getattr(torch._C, "_is_tracing", _is_tracing)
+
+
+def is_plain() -> bool:
+    """Tell whether torch runs as it mostly does: nobody traces, transforms or watches calls."""
+    return not _native_tracing() and _functorch_level() is None and not _function_mode()
+
+
+def is_ordinary() -> bool:
+    """Tell whether this is in addition no recompute in a backward pass."""
+    return is_plain() and _current_graph_task_id() == -1
+
+
 def in_backward() -> bool:
     """Tell whether autograd is running a backward pass (then a forward is a recompute)."""
     return _current_graph_task_id() != -1
+
+
+def has_gradient(tensor: Tensor) -> bool:
+    """Tell whether backward will bring a gradient of this tensor by."""
+    return torch.is_grad_enabled() and tensor.requires_grad and not tensor.is_leaf
 
 
 def innermost_mode() -> Any:
@@ -87,3 +113,17 @@ def scaler_scale(scaler: Any) -> float | Tensor:
     if isinstance(scale, Tensor) and scaler.is_enabled():
         return scale.detach().double()
     return float(scaler.get_scale())
+
+
+def interpreted(function: _F) -> _F:
+    """Mark a function that is inlined into a graph but never compiled as a frame of its own.
+
+    Where the compiler leaves a model's code to Python (a graph break, a root's own hooks) it
+    would make a graph of each hook, and look into what the hook calls.
+    """
+    frames: Any = getattr(getattr(torch._C, "_dynamo", None), "eval_frame", None)
+    if hasattr(frames, "set_code_exec_strategy"):
+        skip = frames._FrameAction.SKIP
+        strategy = frames._FrameExecStrategy(skip, skip)  # this frame, and what it calls
+        frames.set_code_exec_strategy(function.__code__, strategy)
+    return function

@@ -10,18 +10,21 @@ from __future__ import annotations
 
 import itertools
 import weakref
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
+from actstats._torch import has_gradient, unobservable
 from actstats.sites import Leaves
 
 if TYPE_CHECKING:
     from actstats.hooks import GradientHook, _Hook
+    from actstats.shared import Shared
 
-__all__ = ["Pending", "call", "enrol", "gradient", "make_order"]
+__all__ = ["Pending", "enrol", "make_order", "trace"]
 
 MAX_PENDING = 1 << 14  # calls of one recorder whose gradients are awaited
 
@@ -69,30 +72,36 @@ class Pending(dict[int, dict[str, "GradientHook"]]):
 # ---- in the graph --------------------------------------------------------------------------------
 
 
-def call(
-    order: Tensor,
-    hook: Tensor,
-    found: Sequence[tuple[str, Tensor]] = (),
-    watched: Sequence[str] = (),
-) -> Tensor:
-    """Leave an op that runs a hook, and return the number of that call.
+def trace(
+    shared: Shared, hook: Tensor, found: Iterable[tuple[str, Tensor]] = (), watch: bool = False
+) -> None:
+    """Leave the ops of one hook in the graph that is being compiled.
 
     Parameters
     ----------
-    order, hook : Tensor
-        What stands for the recorder and the hook.
-    found : sequence of (str, Tensor)
-        Leaves of what the hook saw, with their paths.
-    watched : sequence of str
-        Paths of the leaves whose gradient comes by later.
+    shared : Shared
+        Of the hook's recorder.
+    hook : Tensor
+        What stands for the hook.
+    found : iterable of (str, Tensor)
+        Leaves of what the hook sees, with their paths.
+    watch : bool, default False
+        Also observe the gradients of the leaves.
     """
-    tensors = [tensor.detach() for _, tensor in found]
-    number: Tensor = _call_op(order, hook, tensors, [path for path, _ in found], list(watched))
-    return number
+    leaves = [(path, tensor, unobservable(tensor)) for path, tensor in found]
+    seen = [(path, tensor) for path, tensor, reason in leaves if reason is None]
+    watched = [(path, tensor) for path, tensor in seen if watch and has_gradient(tensor)]
+    tensors = [tensor.detach() for _, tensor in seen]
+    paths, awaited = [path for path, _ in seen], [path for path, _ in watched]
+    number = _call_op(shared.order, hook, tensors, paths, awaited)
+    for path, tensor in watched:
+        tensor.register_hook(partial(_trace_gradient, shared.order, hook, number, path))
+    for path, _, reason in leaves:
+        if reason is not None:
+            _skip_op(shared.order, hook, path, reason)
 
 
-def gradient(order: Tensor, hook: Tensor, number: Tensor, path: str, grad: Tensor) -> None:
-    """Leave an op in the backward graph that observes the gradient of a leaf of a call."""
+def _trace_gradient(order: Tensor, hook: Tensor, number: Tensor, path: str, grad: Tensor) -> None:
     _gradient_op(order, hook, number, path, grad)
 
 
@@ -111,6 +120,17 @@ def _run_gradient(order: Tensor, hook: Tensor, number: Tensor, path: str, grad: 
     slot: Any = _hooks.get(int(hook))
     if slot is not None:
         slot.replay_gradient(int(number), path, grad)
+
+
+def _run_skip(order: Tensor, hook: Tensor, path: str, reason: str) -> None:
+    found = _hooks.get(int(hook))
+    if found is not None:
+        found.replay_skip(path, reason)
+
+
+def _skip_vmap(info: Any, in_dims: Any, order: Tensor, hook: Tensor, *_: Any) -> tuple[Any, Any]:
+    _skip_op(order, hook, "", "inside torch.func")
+    return _as_tensor(0), None
 
 
 def _define(schema: str, run: Any, fake: Any) -> Any:
@@ -133,3 +153,7 @@ _gradient_op = _define(
     _run_gradient,
     lambda *_: None,
 )
+_skip_op = _define(
+    "skip(Tensor(a!) order, Tensor hook, str path, str reason) -> ()", _run_skip, lambda *_: None
+)
+torch.library.register_vmap("actstats::call", _skip_vmap, lib=_library)

@@ -10,7 +10,6 @@ from __future__ import annotations
 import weakref
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import partial
 from typing import Any
 
 import torch
@@ -19,7 +18,12 @@ from torch.utils.hooks import RemovableHandle
 
 from actstats import compiled
 from actstats._torch import (
+    has_gradient,
     in_backward,
+    interpreted,
+    is_compiling,
+    is_ordinary,
+    is_plain,
     plain,
     quiet,
     scaler_scale,
@@ -63,6 +67,7 @@ class _Hook:
 
     key: Tensor  # what stands for the hook in compiled graphs
 
+    @interpreted
     def __call__(self, *args: Any) -> None:
         """Run, or leave an op in the graph that is being compiled, but no trace in an export."""
         if torch.compiler.is_compiling():
@@ -83,6 +88,9 @@ class _Hook:
         """Run from the op, on the leaves of what the hook saw; return the number of the call."""
         raise NotImplementedError
 
+    def replay_skip(self, path: str, reason: str) -> None:
+        """Count a leaf that the op could not be given."""
+
     def __deepcopy__(self, memo: object) -> Callable[..., None]:
         return inert
 
@@ -94,9 +102,28 @@ def _nowhere() -> None:
     return None
 
 
-def has_gradient(tensor: Tensor) -> bool:
-    """Tell whether backward will bring a gradient of this tensor by."""
-    return torch.is_grad_enabled() and tensor.requires_grad and not tensor.is_leaf
+def observe_quickly(leaf: Leaf, x: Any, step: int) -> bool:
+    """Hand a tensor to compiled code if it is as the last one was; tell whether it is.
+
+    All that compiled code relies on is asked here: it gets an address and no more.
+    """
+    plan = leaf.state.plan
+    if (
+        plan is None
+        or type(x) is not Tensor
+        or x.dtype is not plan.dtype
+        or not x.is_cpu
+        or x.layout is not torch.strided
+        or x.is_nested
+        or x.shape != plan.shape
+        or (not x.is_contiguous() if plan.contiguous else x.stride() != plan.strides)
+    ):
+        return False
+    if plan.simple:
+        plan.run(plan.address, x.data_ptr(), step)
+    else:
+        plan.take(x, leaf.state, step)
+    return True
 
 
 def call_suffix(number: int) -> str:
@@ -137,6 +164,8 @@ class Slot(_Hook):
         "name",
         "order",
         "per_call",
+        "quick",
+        "quick_gradients",
         "reason",
         "shared",
         "source",
@@ -169,11 +198,31 @@ class Slot(_Hook):
         self.inherits: int | None = None
         self.per_call = any(matches(p.partition(":")[0], name) for p in shared.options.per_call)
         self.table: dict[tuple[str, str, str], Leaf] = {}
+        self.quick: dict[str, Leaf] = {}  # by phase: where the output is one tensor
+        self.quick_gradients: dict[str, Leaf] = {}
         self.functional_calls: Counter[str] = Counter()
         # z must be read before the forward where the output does not tell the slope
         self.z_before = activation is not None and activation.judged_from == "input"
 
     # ---- what torch calls ----------------------------------------------------------------------
+
+    @interpreted
+    def __call__(self, module: nn.Module, args: Any, output: Any) -> None:
+        """Observe a module's output, or leave an op in the graph that is being compiled."""
+        if is_compiling():
+            if not torch.compiler.is_exporting():
+                self.trace(module, args, output)
+            return
+        shared = self.shared
+        if shared.steady and not self.dead:
+            leaf = self.quick.get(shared.now)
+            if leaf is not None and is_ordinary() and observe_quickly(leaf, output, shared.step):
+                shared.observed = True
+                if shared.watches and has_gradient(output):
+                    hook = GradientHook(self, "", self.module, shared.now, None)
+                    output.register_hook(hook)
+                return
+        self.run(module, args, output)
 
     def run(self, module: nn.Module, args: Any, output: Any) -> None:
         """Observe a module's output."""
@@ -182,14 +231,8 @@ class Slot(_Hook):
 
     def trace(self, module: nn.Module, args: Any, output: Any) -> None:
         """Leave an op that observes the output's leaves, and one for each gradient."""
-        shared = self.shared
-        if not shared.active:
-            return
-        found = list(leaves(output))
-        watched = [one for one in found if shared.watches and has_gradient(one[1])]
-        number = compiled.call(shared.order, self.key, found, [path for path, _ in watched])
-        for path, tensor in watched:
-            tensor.register_hook(partial(compiled.gradient, shared.order, self.key, number, path))
+        if self.shared.active:
+            compiled.trace(self.shared, self.key, leaves(output), self.shared.watches)
 
     def replay(self, found: Leaves, watched: Sequence[str]) -> int:
         """Observe the output's leaves; which site fed the module is not known here."""
@@ -204,8 +247,12 @@ class Slot(_Hook):
             return 0
         call, phase = self._call_suffix(self.index), shared.current_phase()
         return shared.pending.add(
-            {p: GradientHook(self, call + p, module, phase, shared.mask) for p in watched}
+            {p: GradientHook(self, call + p, self.module, phase, shared.mask) for p in watched}
         )
+
+    def replay_skip(self, path: str, reason: str) -> None:
+        """Count a leaf that the op could not be given."""
+        self.shared.skip(f"{self.name}{self._call_suffix(self.index)}{path}", reason)
 
     def replay_gradient(self, number: int, path: str, grad: Tensor) -> None:
         """Observe the gradient of a leaf of the call with this number."""
@@ -239,6 +286,12 @@ class Slot(_Hook):
         finally:
             self.shared.busy = False
 
+    def forget(self) -> None:
+        """Forget every leaf."""
+        self.table.clear()
+        self.quick.clear()
+        self.quick_gradients.clear()
+
     # ---- steps of an observation ---------------------------------------------------------------
 
     def _count_call(self, args: Any) -> None:
@@ -246,6 +299,8 @@ class Slot(_Hook):
             self._begin_if_alone()
         self.entered = False
         self.calls += 1
+        if self.calls <= 2:
+            self.shared.searching = self.shared.forward + 1
         self.index = self._next_index()
         self.forward = self.shared.forward
         self._find_source(args)
@@ -327,15 +382,18 @@ class Slot(_Hook):
         leaf = self._leaf(kind, suffix, module, tensor, phase)
         x, axis = self._masked(plain(tensor), leaf, mask)
         self._check_width(leaf, x, axis)
-        self.shared.kernel.observe(
-            x, leaf.state, unit_axis=axis, step=self.shared.step, scale=scale
-        )
+        leaf.kernel.observe(x, leaf.state, unit_axis=axis, step=self.shared.step, scale=scale)
+        if not (suffix or self.per_call):
+            if kind == "output":
+                self.quick[phase] = leaf
+            elif kind == "grad":
+                self.quick_gradients[phase] = leaf
 
     def _judge(self, suffix: str, module: nn.Module, z: Tensor, phase: str) -> None:
         leaf = self._leaf("output", suffix, module, z, phase)
         x, axis = self._masked(plain(z), leaf, self.shared.mask)
         self._check_width(leaf, x, axis)
-        self.shared.kernel.judge(x, leaf.state, unit_axis=axis, step=self.shared.step)
+        leaf.kernel.judge(x, leaf.state, unit_axis=axis, step=self.shared.step)
 
     def _watch_gradient(
         self, suffix: str, module: nn.Module, tensor: Tensor, phase: str, recompute: bool
@@ -345,7 +403,8 @@ class Slot(_Hook):
         if recompute and self.per_call:
             self.shared.skip(f"{self.name}:grad", RECOMPUTED)
         else:
-            tensor.register_hook(GradientHook(self, suffix, module, phase, self.shared.mask))
+            hook = GradientHook(self, suffix, weakref.ref(module), phase, self.shared.mask)
+            tensor.register_hook(hook)
 
     def _masked(self, x: Tensor, leaf: Leaf, mask: Mask | None) -> tuple[Tensor, int | None]:
         """Leave masked samples out; the mask's axes are the first ones beside the units'."""
@@ -380,6 +439,7 @@ class Slot(_Hook):
             leaf = self._make_leaf(kind, suffix, module, tensor, phase)
         elif leaf.state.device != tensor.device:
             leaf.state.to(tensor.device)  # the model moved
+            leaf.kernel = self.shared.kernel_for(tensor)
         return leaf
 
     def _make_leaf(
@@ -418,7 +478,8 @@ class Slot(_Hook):
             asymptote=activation is not None and activation.ends_at_one,
             edges=lookup(options.edges, site.key),
         )
-        leaf = Leaf(site, State(spec, tensor.device), axis, activation, units, notes)
+        state, kernel = State(spec, tensor.device), self.shared.kernel_for(tensor)
+        leaf = Leaf(site, state, kernel, axis, activation, units, notes)
         self.table[phase, kind, suffix] = leaf
         return leaf
 
@@ -437,9 +498,8 @@ class InputHook(_Hook):
 
     def trace(self, module: nn.Module, args: Any, kwargs: Mapping[str, Any]) -> None:
         """Leave an op that observes the input's leaves."""
-        shared = self.slot.shared
-        if shared.active:
-            compiled.call(shared.order, self.key, list(input_leaves(args, kwargs)))
+        if self.slot.shared.active:
+            compiled.trace(self.slot.shared, self.key, input_leaves(args, kwargs))
 
     def replay(self, found: Leaves, watched: Sequence[str]) -> int:
         """Observe the input's leaves."""
@@ -447,6 +507,11 @@ class InputHook(_Hook):
         if module is not None:
             self.run(module, (found.whole(),), {})
         return 0
+
+    def replay_skip(self, path: str, reason: str) -> None:
+        """Count a leaf that the op could not be given."""
+        call = self.slot._call_suffix(self.slot._next_index())
+        self.slot.shared.skip(f"{self.slot.name}{call}{path}:input", reason)
 
 
 class GradientHook(_Hook):
@@ -458,21 +523,28 @@ class GradientHook(_Hook):
         self,
         slot: Slot,
         suffix: str,
-        module: nn.Module,
+        module: Callable[[], nn.Module | None],
         phase: str,
         mask: Mask | None,
     ) -> None:
         self.slot = slot
         self.suffix = suffix
-        self.module = weakref.ref(module)
+        self.module = module
         self.phase = phase
         self.mask = mask
         self.fired = False
 
     def run(self, grad: Tensor) -> None:
         """Observe a gradient."""
-        if self.slot.shared.active and not self.slot.dead:
-            self.slot.guarded(self._observe, grad)
+        slot, shared = self.slot, self.slot.shared
+        if not shared.active or slot.dead:
+            return
+        if not (self.fired or self.suffix) and self.mask is None and shared.grad_scale is None:
+            leaf = slot.quick_gradients.get(self.phase)
+            if leaf is not None and is_plain() and observe_quickly(leaf, grad, shared.step):
+                self.fired = shared.observed = True
+                return
+        slot.guarded(self._observe, grad)
 
     def _observe(self, grad: Tensor) -> None:
         slot, shared, module = self.slot, self.slot.shared, self.module()
@@ -504,9 +576,8 @@ class EnterHook(_Hook):
 
     def trace(self, module: nn.Module, args: Any) -> None:
         """Leave an op that does the same."""
-        shared = self.slot.shared
-        if shared.active:
-            compiled.call(shared.order, self.key)
+        if self.slot.shared.active:
+            compiled.trace(self.slot.shared, self.key)
 
     def replay(self, found: Leaves, watched: Sequence[str]) -> int:
         """Push the module; functions that are called in a graph are not seen."""
@@ -538,9 +609,8 @@ class ExitHook(_Hook):
 
     def trace(self, module: nn.Module, args: Any, output: Any) -> None:
         """Leave an op that does the same."""
-        shared = self.slot.shared
-        if shared.active:
-            compiled.call(shared.order, self.key)
+        if self.slot.shared.active:
+            compiled.trace(self.slot.shared, self.key)
 
     def replay(self, found: Leaves, watched: Sequence[str]) -> int:
         """Pop the module."""
@@ -570,7 +640,10 @@ def register(
             yield module.register_forward_pre_hook(_enrolled(InputHook(slot)), with_kwargs=True)
         yield module.register_forward_hook(_enrolled(slot))
     if delimits:
-        yield module.register_forward_hook(_enrolled(ExitHook(slot)), always_call=True)
+        # An interrupted forward of the root ends when its next one begins, unless a function mode
+        # waits. Compiled code is made anew for each number of a hook that is always called.
+        always = slot.shared.mode is not None or not is_root
+        yield module.register_forward_hook(_enrolled(ExitHook(slot)), always_call=always)
 
 
 def _enrolled(hook: _Hook) -> _Hook:

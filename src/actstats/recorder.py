@@ -36,7 +36,7 @@ from actstats.sites import (
 )
 from actstats.stats import TensorStats
 from actstats.summary import Summary
-from actstats.windows import Windows
+from actstats.windows import Closing, Windows, take
 
 __all__ = ["ActivationRecorder"]
 
@@ -89,8 +89,9 @@ class ActivationRecorder(Mapping[str, TensorStats]):
         Bytes for all state and windows together. What does not fit is dropped in a fixed order
         (units of old windows, then histogram resolution, never counts or moments) and
         :meth:`summary` says so.
-    kernel : {"reference"}, optional
-        Force one implementation.
+    kernel : {"reference", "cpu", "cuda"}, optional
+        Force one implementation: plain torch, numba, Triton. None: the fastest that runs here for
+        the tensor's device; :meth:`summary` says which ran.
     strict : bool, default False
         Raise errors of the recorder's own instead of logging them and turning the site off.
 
@@ -98,8 +99,10 @@ class ActivationRecorder(Mapping[str, TensorStats]):
     ------
     ValueError
         If an argument is not as described, or nothing is left to observe.
+    RuntimeError
+        If the kernel asked for cannot run here.
     NotImplementedError
-        If ``log`` is given, or a kernel that is not part of this version.
+        If ``log`` is given.
 
     Examples
     --------
@@ -153,7 +156,7 @@ class ActivationRecorder(Mapping[str, TensorStats]):
             saturation_slope=arguments.share("saturation_slope", saturation_slope),
             strict=strict,
         )
-        self._shared = Shared(options, kernels.choose(kernel))
+        self._shared = Shared(options, None if kernel is None else kernels.choose(kernel))
         self._shared.grad_scale = arguments.grad_scale(grad_scaler)
         self._entered = 0
         self._choose_modules(model, include, exclude)
@@ -212,7 +215,8 @@ class ActivationRecorder(Mapping[str, TensorStats]):
         self._first = 0  # first step of the open window
         self._steps_open = 0
         self._steps = 0
-        self._windows = Windows(self._fixed, self._every, self._budget)
+        self._seen = False  # anything, in a closed step of the open window
+        self._windows = Windows(self._shared, self._fixed, self._every, self._budget)
         self._carried: list[Window] = []  # of a resumed run's open window
         self._resumed: dict[str, Site] = {}
         self._scalars: dict[str, Scalar] = {}
@@ -281,10 +285,11 @@ class ActivationRecorder(Mapping[str, TensorStats]):
         if not isinstance(name, str) or not name:
             raise ValueError(f"`name` must be a non-empty string; got {name!r}.")
         before, self._shared.phase = self._shared.phase, name
+        self._shared.steady = False
         try:
             yield
         finally:
-            self._shared.phase = before
+            self._shared.phase, self._shared.steady = before, False
 
     def mask(self, samples: Tensor) -> None:
         """Leave samples out of the next forward: padding tokens, say.
@@ -347,7 +352,9 @@ class ActivationRecorder(Mapping[str, TensorStats]):
         self._steps_open += 1
         self._steps += 1
         self._last = self._step
+        self._seen |= self._shared.observed
         self._shared.observed = False
+        self._windows.settle(wait=False)
         if self._steps_open >= self._windows.width:
             self._close()
         self._step += 1
@@ -367,34 +374,22 @@ class ActivationRecorder(Mapping[str, TensorStats]):
         self._step = step
 
     def _close(self) -> None:
-        """Turn the open window into closed ones, one per phase."""
-        windows = self._open_windows()
-        if not windows:
-            return  # nothing observed yet: the window goes on
-        for _, leaf in self._shared.leaves():
-            leaf.state.reset()
-        self._carried, self._scalars = [], {}
+        """Close the open window, unless nothing was observed yet: then it goes on."""
+        if not (self._seen or self._carried):
+            return
+        self._windows.close(self._closing(forget=True))
+        self._carried, self._scalars, self._seen = [], {}, False
         self._first, self._steps_open = self._step + 1, 0
-        self._windows.add(windows, self._shared)
+
+    def _closing(self, *, forget: bool) -> Closing:
+        """Take what the open window holds."""
+        last = self._step if self._shared.observed else max(self._first, self._last)
+        taken = take(self._shared, forget=forget)
+        return Closing(self._first, last, taken, dict(self._scalars), tuple(self._carried))
 
     def _open_windows(self) -> list[Window]:
         """Copy what the open window holds, by phase."""
-        slope = self._shared.options.saturation_slope
-        by_phase: dict[str, dict[str, TensorStats]] = {}
-        for phase, leaf in self._shared.leaves():
-            if leaf.state.calls:
-                by_phase.setdefault(phase, {})[leaf.site.key] = leaf.snapshot(slope)
-        phases = dict.fromkeys((*(w.phase for w in self._carried), *by_phase))
-        main = default_phase(phases)
-        last = self._step if self._shared.observed else max(self._first, self._last)
-        windows = []
-        for phase in phases:
-            scalars = self._scalars if phase == main else {}
-            window = Window(self._first, last, phase, by_phase.get(phase, {}), dict(scalars))
-            for earlier in self._carried:
-                window = earlier.merge(window) if earlier.phase == phase else window
-            windows.append(window)
-        return windows
+        return self._closing(forget=False).windows()
 
     @property
     def nbytes(self) -> int:
@@ -447,7 +442,7 @@ class ActivationRecorder(Mapping[str, TensorStats]):
             if site in window.stats:
                 yield window.phase, window.stats[site]
         for phase, leaf in self._shared.leaves():
-            if leaf.state.calls and leaf.site.key == site:
+            if leaf.site.key == site and leaf.state.calls:
                 yield phase, leaf.snapshot(self._shared.options.saturation_slope)
 
     def _resolve(self, name: str) -> str:
@@ -492,7 +487,8 @@ class ActivationRecorder(Mapping[str, TensorStats]):
 
     def summary(self) -> Summary:
         """Return a table of every site with what was dropped, skipped or never called."""
-        return Summary(self.recording, kernel=self._shared.kernel.NAME)
+        ran = {leaf.kernel.NAME for _, leaf in self._shared.leaves()}
+        return Summary(self.recording, kernel=", ".join(sorted(ran)) or "none has run")
 
     def _notes(self) -> tuple[str, ...]:
         notes = [f"turned off: {name} ({reason})" for name, reason in self._shared.off.items()]
@@ -522,7 +518,7 @@ class ActivationRecorder(Mapping[str, TensorStats]):
     def reset(self) -> None:
         """Forget everything recorded; the hooks stay as they are."""
         for slot in self._shared.slots:
-            slot.table.clear()
+            slot.forget()
             slot.calls = 0
             slot.dead = False
             self._shared.off.pop(slot.name, None)

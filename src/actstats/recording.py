@@ -5,11 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
 from actstats.sites import Site, close_matches, matches, reading_key, site_order, split_key
 from actstats.stats import FIGURES, TensorStats
+from actstats.table import SiteTable, union
 
 if TYPE_CHECKING:
     import pandas
@@ -99,6 +100,8 @@ class Window(Mapping[str, TensorStats]):
     @cached_property
     def nbytes(self) -> int:
         """Memory held by the statistics, in bytes."""
+        if isinstance(self.stats, SiteTable):
+            return self.stats.nbytes
         return sum(stats.nbytes for stats in self.stats.values())
 
     def merge(self, other: Window) -> Window:
@@ -113,12 +116,15 @@ class Window(Mapping[str, TensorStats]):
             raise ValueError(
                 f"windows of different phases do not merge: {self.phase!r} and {other.phase!r}."
             )
+        merge = (
+            self.stats.merge if isinstance(self.stats, SiteTable) else partial(union, self.stats)
+        )
         return Window(
             min(self.first_step, other.first_step),
             max(self.last_step, other.last_step),
             self.phase,
-            _union(self.stats, other.stats),
-            _union(self.scalars, other.scalars),
+            merge(other.stats),
+            union(self.scalars, other.scalars),
         )
 
     def map(self, change: Any) -> Window:
@@ -231,7 +237,7 @@ class Recording(Mapping[str, TensorStats]):
         wanted = set(kept)
         first, last = _bounds(steps)
         windows = (
-            replace(w, stats={s: stats for s, stats in w.stats.items() if s in wanted})
+            w if wanted.issuperset(w) else replace(w, stats={s: w[s] for s in w if s in wanted})
             for w in self.windows
             if (phase is None or w.phase == phase) and w.first_step <= last and w.last_step >= first
         )
@@ -302,14 +308,6 @@ def default_phase(phases: Iterable[str]) -> str | None:
 def _place(site: Site | None) -> tuple[object, ...]:
     """Sites that nothing is known of come last, in the order they were seen."""
     return (math.inf,) if site is None else site_order(site)
-
-
-def _union(a: Mapping[str, Any], b: Mapping[str, Any]) -> dict[str, Any]:
-    """Merge two mappings; a key of one side only is kept as it is."""
-    union = dict(a)
-    for key, value in b.items():
-        union[key] = union[key].merge(value) if key in union else value
-    return union
 
 
 def _bounds(steps: Steps | None) -> tuple[float, float]:

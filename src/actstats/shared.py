@@ -11,8 +11,11 @@ from dataclasses import dataclass, field
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
+import torch
 from torch import Tensor, nn
 
+from actstats import kernels
+from actstats._torch import PLAIN
 from actstats.activations import Activation
 from actstats.compiled import Pending, make_order
 from actstats.kernels import State
@@ -48,6 +51,7 @@ class Leaf:
 
     site: Site
     state: State
+    kernel: ModuleType
     axis: int | None
     activation: Activation | None
     units: int
@@ -67,12 +71,15 @@ class Leaf:
 class Shared:
     """What all hooks of one recorder share; never refers to the recorder or the model."""
 
-    def __init__(self, options: Options, kernel: ModuleType) -> None:
+    def __init__(self, options: Options, kernel: ModuleType | None) -> None:
         self.options = options
         self.kernel = kernel
         self.active = True
         self.forked = False
         self.observed = False  # anything, in the open step
+        self.steady = False  # in a forward like the last ones: hooks may take their short way
+        self.now = "train"  # phase of that forward
+        self.searching = 0  # the last forward in which sites look for their sources
         self.busy = False
         self.step = 0
         self.phase: str | None = None
@@ -94,6 +101,11 @@ class Shared:
         self.pending = Pending()
         self.watches = "grad" in options.capture
         _ALIVE.add(self)
+
+    def kernel_for(self, tensor: Tensor) -> ModuleType:
+        """Return the kernel that was asked for, or the best one for a tensor like this."""
+        dtype = tensor.dtype if tensor.dtype in PLAIN else torch.float32
+        return self.kernel or kernels.best(tensor.device.type, dtype)
 
     def current_phase(self) -> str:
         """Return the phase that a forward belongs to now."""
@@ -131,11 +143,14 @@ class Shared:
     def begin(self) -> None:
         """Start a forward: call numbers begin again."""
         self.begin_alone()
+        self.now = self.current_phase()
+        self.steady = self.mask is None and self.forward > self.searching
         if self.mode is not None:
             self.mode.switch(True)
 
     def begin_alone(self) -> None:
         """Start the forward of a module that was called outside the model's."""
+        self.steady = False
         self.forward += 1
         self.producers.clear()
         if self.mask_used:
@@ -144,6 +159,7 @@ class Shared:
 
     def end(self) -> None:
         """End a forward: a mask has served."""
+        self.steady = False
         self.stack.clear()
         self.mask = None
         self.producers.clear()

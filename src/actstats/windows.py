@@ -2,17 +2,104 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections import defaultdict, deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import chain
 
-from actstats.recording import Window, default_phase
-from actstats.shared import Shared
-from actstats.stats import TensorStats
+import numpy as np
 
-__all__ = ["Windows"]
+from actstats.kernels.state import HostCopy, reset
+from actstats.recording import Scalar, Window, default_phase
+from actstats.shared import Leaf, Shared
+from actstats.stats import TensorStats
+from actstats.table import Kept, SiteTable
+
+__all__ = ["Closing", "Taken", "Windows", "take"]
 
 CAP = 64  # windows of a phase before neighbours merge
 FLOOR = 8  # windows kept apart however small the budget
+
+
+@dataclass(frozen=True)
+class Taken:
+    """What the states of one phase on one device held."""
+
+    phase: str
+    sites: tuple[Kept, ...]
+    copy: HostCopy
+
+
+def take(shared: Shared, *, forget: bool) -> list[Taken]:
+    """Begin to copy all hot state, and reset it if ``forget``; waits for no device."""
+    groups = defaultdict(list)
+    for phase, leaf in shared.leaves():
+        groups[phase, leaf.state.device].append(leaf)
+    slope = shared.options.saturation_slope
+    taken = []
+    for (phase, _), leaves in groups.items():
+        states = [leaf.state for leaf in leaves]
+        taken.append(Taken(phase, tuple(_kept(leaf, slope) for leaf in leaves), HostCopy(states)))
+        if forget:
+            reset(states)
+    return taken
+
+
+def _kept(leaf: Leaf, slope: float) -> Kept:
+    notes = tuple(leaf.notes.items())
+    return Kept(leaf.site.key, leaf.state.spec, leaf.activation, slope, leaf.units, notes)
+
+
+@dataclass(frozen=True)
+class Closing:
+    """A window whose numbers may still be on their way from a device.
+
+    Parameters
+    ----------
+    first_step, last_step : int
+        Inclusive.
+    taken : sequence of Taken
+        Its numbers.
+    scalars : mapping of str to Scalar
+        What was given to ``step()``; goes to train's window, if there is one.
+    carried : sequence of Window
+        What a resumed run had seen of it before.
+    """
+
+    first_step: int
+    last_step: int
+    taken: Sequence[Taken]
+    scalars: Mapping[str, Scalar]
+    carried: Sequence[Window] = ()
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether all numbers have arrived."""
+        return all(taken.copy.is_ready for taken in self.taken)
+
+    def windows(self) -> list[Window]:
+        """Return one window per phase; waits for the numbers."""
+        tables = {phase: table for phase, table in self._tables() if table}
+        phases = dict.fromkeys((*(window.phase for window in self.carried), *tables))
+        main = default_phase(phases)
+        windows = []
+        for phase in phases:
+            scalars = self.scalars if phase == main else {}
+            stats = tables.get(phase, {})
+            window = Window(self.first_step, self.last_step, phase, stats, scalars)
+            for earlier in self.carried:
+                window = earlier.merge(window) if earlier.phase == phase else window
+            windows.append(window)
+        return windows
+
+    def _tables(self) -> Iterator[tuple[str, SiteTable]]:
+        """Yield what was seen in each phase, on all devices together."""
+        for phase in dict.fromkeys(taken.phase for taken in self.taken):
+            parts = [taken for taken in self.taken if taken.phase == phase]
+            sites = chain.from_iterable(taken.sites for taken in parts)
+            words = [taken.copy.words() for taken in parts]
+            together = words[0] if len(words) == 1 else np.concatenate(words)
+            yield phase, SiteTable.of(tuple(sites), together)
 
 
 class Windows:
@@ -20,6 +107,8 @@ class Windows:
 
     Parameters
     ----------
+    shared : Shared
+        Where the hot state is, which has to fit the budget too.
     fixed : int, optional
         Steps per window, all kept. None: neighbours merge when there are too many.
     every : int
@@ -31,24 +120,25 @@ class Windows:
     ----------
     width : int
         Steps of the next window.
-    latest : Window or None
-        The last closed window; train's if several phases closed together.
     dropped : dict
         What was given up to fit the budget, in order, as keys.
     """
 
-    def __init__(self, fixed: int | None, every: int, budget: int) -> None:
+    def __init__(self, shared: Shared, fixed: int | None, every: int, budget: int) -> None:
+        self.shared = shared
         self.fixed = fixed
         self.budget = budget
         self.width = every if fixed is None else fixed
-        self.latest: Window | None = None
         self.dropped: dict[str, None] = {}
         self._by_phase: dict[str, list[Window]] = {}
+        self._pending: deque[Closing] = deque()
 
     def __iter__(self) -> Iterator[Window]:
+        self.settle()
         return chain.from_iterable(self._by_phase.values())
 
     def __len__(self) -> int:
+        self.settle()
         return sum(map(len, self._by_phase.values()))
 
     @property
@@ -56,13 +146,37 @@ class Windows:
         """Memory held by the statistics, in bytes."""
         return sum(window.nbytes for window in self)
 
-    def add(self, windows: list[Window], shared: Shared) -> None:
+    @property
+    def latest(self) -> Window | None:
+        """The last closed window, or None; train's if several phases closed together."""
+        self.settle()
+        last = {phase: held[-1] for phase, held in self._by_phase.items()}
+        newest = max((window.last_step for window in last.values()), default=None)
+        closed = {phase: w for phase, w in last.items() if w.last_step == newest}
+        return closed.get(default_phase(closed) or "")
+
+    def close(self, closing: Closing) -> None:
+        """Keep a window that has closed, at once or when its numbers have arrived.
+
+        Waits for them only where windows may have to merge, which the next one's width hangs on:
+        once each time the width doubles.
+        """
+        self._pending.append(closing)
+        longest = max(map(len, self._by_phase.values()), default=0)
+        self.settle(wait=self.fixed is None and longest + len(self._pending) > CAP)
+
+    def settle(self, *, wait: bool = True) -> None:
+        """Keep the closed windows whose numbers have arrived, in order; all if ``wait``."""
+        while self._pending and (wait or self._pending[0].is_ready):
+            self._add(self._pending.popleft().windows())
+
+    def _add(self, windows: list[Window]) -> None:
         """Append the windows that closed together, one per phase, and keep to the budget."""
         self.restore(windows)
-        if self.fixed is None and any(len(held) > CAP for held in self._by_phase.values()):
+        if any(len(held) > CAP for held in self._by_phase.values()):
             self._halve(CAP)
-        while shared.nbytes + self.nbytes > self.budget:
-            if not (self._halve(FLOOR) or self._drop_units() or self._drop_resolution(shared)):
+        while self._nbytes_in_all > self.budget:
+            if not (self._halve(FLOOR) or self._drop_units() or self._drop_resolution()):
                 self.dropped["what must be kept alone exceeds the budget"] = None
                 return
 
@@ -70,9 +184,11 @@ class Windows:
         """Append windows as they are."""
         for window in windows:
             self._by_phase.setdefault(window.phase, []).append(window)
-        newest = max((window.last_step for window in self), default=None)
-        closed = {w.phase: w for w in self if w.last_step == newest}
-        self.latest = closed.get(default_phase(closed) or "")
+
+    @property
+    def _nbytes_in_all(self) -> int:
+        held = chain.from_iterable(self._by_phase.values())
+        return self.shared.nbytes + sum(window.nbytes for window in held)
 
     def _halve(self, floor: int) -> bool:
         """Merge neighbours of each phase that has more than ``floor`` windows."""
@@ -90,14 +206,15 @@ class Windows:
         """Pool the units of the oldest window that still tells them apart."""
         for held in self._by_phase.values():
             for i, window in enumerate(held[:-1]):
-                if any(stats.units for stats in window.values()):
+                if _tells_units_apart(window.stats):
                     held[i] = window.map(_without_units)
                     self.dropped["per-unit detail of old windows"] = None
                     return True
         return False
 
-    def _drop_resolution(self, shared: Shared) -> bool:
+    def _drop_resolution(self) -> bool:
         """Halve the resolution of the finest histograms."""
+        shared = self.shared
         finest = max((leaf.state.spec.resolution for _, leaf in shared.leaves()), default=0)
         if finest == 0:
             return False
@@ -110,6 +227,12 @@ class Windows:
         self.dropped = {k: None for k in self.dropped if not k.startswith("histogram")}
         self.dropped[f"histogram resolution above {shared.coarsest}"] = None
         return True
+
+
+def _tells_units_apart(stats: Mapping[str, TensorStats]) -> bool:
+    if isinstance(stats, SiteTable):
+        return any(kept.units for kept in stats.columns.sites)
+    return any(one.units for one in stats.values())
 
 
 def _without_units(stats: TensorStats) -> TensorStats:

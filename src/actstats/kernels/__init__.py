@@ -1,45 +1,72 @@
 """One pass over a tensor: what is kept, and which implementation keeps it.
 
 A kernel is a module with two functions, ``observe(tensor, state, ...)`` and
-``judge(z, state, ...)``, that add to a :class:`~actstats.kernels.state.State`.
-``reference`` is the meaning; faster ones must leave the same integers and moments within the
-same bound.
+``judge(z, state, ...)``, that add to a :class:`~actstats.kernels.state.State`, and with
+``why_not()``, which tells why it cannot run here. ``reference`` is the meaning; the faster ones
+leave the same integers, and moments within the same bound.
 """
 
 from __future__ import annotations
 
+import logging
+from functools import lru_cache
 from types import ModuleType
 
-from actstats.kernels import reference
+import torch
+
+from actstats.kernels import cpu, cuda, reference
 from actstats.kernels.state import Gate, Spec, State
 
-__all__ = ["Gate", "Spec", "State", "choose"]
+__all__ = ["Gate", "Spec", "State", "best", "choose"]
 
-_KERNELS = {"reference": reference}
-_PLANNED = ("cpu", "cuda")
+KERNELS: dict[str, ModuleType] = {"reference": reference, "cpu": cpu, "cuda": cuda}
+
+logger = logging.getLogger("actstats")
 
 
-def choose(name: str | None = None) -> ModuleType:
-    """Return the kernel called ``name``, or the best one where ``name`` is None.
+def choose(name: str) -> ModuleType:
+    """Return the kernel called ``name``, which must be able to run here.
 
     Parameters
     ----------
-    name : {"reference", "cpu", "cuda"}, optional
-        A named kernel is used or refused with the reason; only ``None`` may fall back.
+    name : {"reference", "cpu", "cuda"}
+        ``"cpu"`` is compiled by numba, ``"cuda"`` by Triton.
 
     Raises
     ------
     ValueError
         If the name is unknown.
-    NotImplementedError
-        If the kernel is planned but not part of this version.
+    RuntimeError
+        If the kernel cannot run here, with the reason.
     """
-    if name is None:
+    if name not in KERNELS:
+        raise ValueError(f"`kernel` must be one of {sorted(KERNELS)} or None; got {name!r}.")
+    kernel = KERNELS[name]
+    reason = kernel.why_not()
+    if reason is not None:
+        raise RuntimeError(f"`kernel={name!r}` cannot run here: {reason}")
+    return kernel
+
+
+@lru_cache(maxsize=64)
+def best(device_type: str, dtype: torch.dtype) -> ModuleType:
+    """Return the fastest kernel for tensors of a device and dtype; say once why it is not faster.
+
+    Parameters
+    ----------
+    device_type : str
+        As of ``torch.device.type``.
+    dtype : torch.dtype
+        Of the tensors.
+    """
+    reason: str | None
+    if device_type == "cpu":
+        reason = cpu.why_not(dtype)
+    elif device_type == "cuda":
+        reason = cuda.why_not()
+    else:
         return reference
-    if name in _KERNELS:
-        return _KERNELS[name]
-    if name in _PLANNED:
-        raise NotImplementedError(
-            f"`kernel={name!r}` is not part of this version; leave `kernel` out or use 'reference'."
-        )
-    raise ValueError(f"`kernel` must be one of {sorted(_KERNELS)} or None; got {name!r}.")
+    if reason is None:
+        return KERNELS[device_type]
+    logger.warning("the slower reference kernel records on %s: %s", device_type, reason)
+    return reference

@@ -33,15 +33,18 @@ __all__ = [
 ]
 
 TILE = 4096  # values in a tile: 16 KiB of float32
-STRIP = 64  # columns that sums are kept for at a time
+STRIP = 128  # columns that sums are kept for at a time
 CHUNK = 2048  # samples of a unit between merges: bounds the cancellation of shifted sums
 DIRECT = 512  # values of a run that are worth reading where they lie
 HISTOGRAMS = 4  # private ones: increments of one bin need not wait for each other
-PADDING = 16  # between them, so that no two share their low address bits
+PADDING = 80  # between them, so that no two share their low address bits
 FLUSH = 1 << 30  # values between flushes of int32 counts
 FLOAT64_MAX = float(np.finfo(np.float64).max)
 FLOAT32_MAX = float(np.finfo(np.float32).max)
 FLOAT32_TINY = np.float32(2.0**-149)
+SCRATCH = TILE + 7 * STRIP + TILE // 2  # words: a tile, the sums of a strip, places
+HALF = np.uint32(0x3F000000)  # bits of 0.5
+LAST_PLACE = W.PIECES * (1 - 2.0**-40)
 SUMS = {"reassoc", "contract", "nsz"}
 
 
@@ -80,7 +83,7 @@ def _float(typing, bits):
     return to(bits), generate
 
 
-@njit(inline="always")
+@njit(nogil=True)
 def _half(half):
     """Return the float32 that equals a float16, given as uint16."""
     rest = np.uint32((np.uint32(half) & np.uint32(0x7FFF)) << np.uint32(13))
@@ -100,7 +103,7 @@ def _widen(source, i, tile, scale):
     """Return ``source[i]`` in the tile's dtype, divided by the scale where that is float64."""
 
 
-@overload(_widen, inline="always")
+@overload(_widen)
 def _widen_of(source, i, tile, scale):
     wide = tile.dtype == types.float64
     if source.dtype == types.uint16:  # bfloat16: the upper half of a float32
@@ -163,7 +166,7 @@ def _narrow(value):
     """Return a float32 so that no finite value becomes Inf and none but zero becomes zero."""
 
 
-@overload(_narrow, inline="always")
+@overload(_narrow)
 def _narrow_of(value):
     if value == types.float32:
         return lambda value: value
@@ -239,17 +242,20 @@ def _scatter_private(v, private, stride, shift):
 
 
 @njit(nogil=True)
-def _scatter_asymptote(v, counts, bins, width, first, shift):
-    """Count the distance to plus or minus one."""
-    for i in range(len(v)):
+def _scatter_asymptote(v, places, near, width, first, shift):
+    """Count the distance to plus or minus one: at one, in its bins, farther away."""
+    places, width, first = places[: len(v)], np.int32(width), np.int32(first)
+    for i in range(len(v)):  # apart from the counting, so that this loop vectorises
         x = _narrow(v[i])
-        size = abs(x)
-        if size == np.float32(1):
-            counts[W.PLUS_ONE if x > 0 else W.MINUS_ONE] += 1
-        elif np.float32(0.5) <= size < np.float32(1):
-            column = np.int64(np.uint32(_bits(np.float32(1) - size)) >> shift) - first
-            column = min(max(column, 0), width - 1)
-            bins[column + (width if x > 0 else 0)] += 1
+        distance = np.uint32(_bits(np.float32(1) - abs(x)))
+        distance = np.uint32(distance - np.uint32(distance == HALF))  # belongs to the last bin
+        place = np.int32(np.int32(np.uint32(distance >> shift)) - first)
+        place = place if place > np.int32(-1) else np.int32(-1)
+        place = place if place < width else width
+        side = np.int32(np.int32(x > np.float32(0)) * np.int32(width + np.int32(2)))
+        places[i] = np.uint32(np.int32(np.int32(place + np.int32(1)) + side))
+    for i in range(len(v)):
+        near[places[i]] += np.int32(1)
 
 
 @njit(nogil=True)
@@ -318,13 +324,26 @@ def _add_quadratic(v, first, second):
     return total
 
 
-@njit(nogil=True)
+@njit(nogil=True, inline="always")
 def _piece(table, x):
-    """Return the slope at x by the polynomial of its piece."""
-    place = min(max(x * W.PER_ONE + W.PIECES // 2, 0.0), W.PIECES - 1e-9)
-    i = int(place)
-    u, c = place - i, table[i * W.COEFFICIENTS : (i + 1) * W.COEFFICIENTS]
-    return abs(c[0] + u * (c[1] + u * (c[2] + u * (c[3] + u * (c[4] + u * c[5])))))
+    """Return the size of the slope at x by the polynomial of its piece."""
+    place = x * W.PER_ONE + W.PIECES // 2
+    place = place if place > 0.0 else 0.0
+    place = place if place < LAST_PLACE else LAST_PLACE
+    i = np.uint32(place)
+    u, c = place - np.float64(i), np.uint32(i * np.uint32(W.COEFFICIENTS))
+    a, b = table[c], table[np.uint32(c + np.uint32(1))]
+    d, e = table[np.uint32(c + np.uint32(2))], table[np.uint32(c + np.uint32(3))]
+    g, h = table[np.uint32(c + np.uint32(4))], table[np.uint32(c + np.uint32(5))]
+    return abs(a + u * (b + u * (d + u * (e + u * (g + u * h)))))
+
+
+@njit(nogil=True, fastmath=SUMS)
+def _add_table(v, table):
+    total = 0.0
+    for i in range(len(v)):
+        total += _piece(table, np.float64(v[i]))
+    return total
 
 
 @njit(nogil=True)
@@ -347,10 +366,7 @@ def _open(v, w, f, table):
         return inside * p[2] + (len(v) - inside) * p[3]
     if w[W.SLOPE] == W.SLOPE_QUADRATIC:
         return p[2] * _add_quadratic(v, p[0], p[1])
-    total = 0.0
-    for i in range(len(v)):
-        total += _piece(table, np.float64(v[i]))
-    return total
+    return _add_table(v, table)
 
 
 # ---- moments -------------------------------------------------------------------------------------
@@ -422,7 +438,7 @@ def _odd_tile(v, width, keep, w, f, gate, head):
 @njit(nogil=True)
 def _even_tile(v, width, keep, w, f, gate):
     """Take in a tile of finite values: sums and hits by column; return its gate openness."""
-    shift, sums, squares, absolutes, missing, hits = keep
+    shift, sums, squares, absolutes, _, hits = keep
     bounds, table = gate
     whole = len(v) - len(v) % width
     if w[W.OBSERVED]:
@@ -441,11 +457,9 @@ def _even_tile(v, width, keep, w, f, gate):
 
 
 @njit(nogil=True)
-def _take(
-    v, width, keep, w, f, state, floats, bins, gate
-):
+def _take(v, width, keep, w, f, state, floats, bins, gate):
     """Take in one tile."""
-    private, edges = bins
+    edges = bins[3]
     least, largest, zeros = _survey(v)
     odd = largest >= _ordered(_like(v, np.inf)) or least <= _ordered(_like(v, -np.inf))
     if odd:
@@ -461,7 +475,7 @@ def _take(
     floats[W.LARGEST] = max(floats[W.LARGEST], high)
     state[W.ZEROS] += zeros
     state[W.ALL] += len(v)
-    _fill(v, w, state, private, zeros > 0 and least < 0)
+    _fill(v, w, state, bins, zeros > 0 and least < 0)
     if w[W.EDGE_COUNT]:
         _scatter_edges(v, state[w[W.AT_LINEAR] :], edges)
 
@@ -476,14 +490,13 @@ def _placed_of(v, place):
         return lambda v, place: _float(
             np.int32(place ^ np.int32(np.int32(place >> np.int32(31)) & np.int32(0x7FFFFFFF)))
         )
-    return lambda v, place: _float(
-        place ^ ((place >> np.int64(63)) & np.int64(0x7FFFFFFFFFFFFFFF))
-    )
+    return lambda v, place: _float(place ^ ((place >> np.int64(63)) & np.int64(0x7FFFFFFFFFFFFFFF)))
 
 
 @njit(nogil=True)
-def _fill(v, w, state, private, signed_zeros):
+def _fill(v, w, state, bins, signed_zeros):
     """Add a tile to the histograms."""
+    private, near, places, _ = bins
     shift, size = np.uint32(w[W.SHIFT]), w[W.BINS]
     histogram = state[w[W.AT_HISTOGRAM] : w[W.AT_HISTOGRAM] + size]
     if len(private):
@@ -495,21 +508,28 @@ def _fill(v, w, state, private, signed_zeros):
         histogram[size // 2] -= minus
         histogram[0] += minus
     if w[W.ASYMPTOTE_BINS]:
-        bins = state[w[W.AT_ASYMPTOTE] :]
-        width, first = w[W.ASYMPTOTE_BINS], w[W.ASYMPTOTE_FIRST]
-        _scatter_asymptote(v, state, bins, width, first, shift)
+        _scatter_asymptote(v, places, near, w[W.ASYMPTOTE_BINS], w[W.ASYMPTOTE_FIRST], shift)
 
 
 @njit(nogil=True)
-def _flush(private, histogram, size):
-    """Empty the private histograms into the state's."""
-    if len(private) == 0:
-        return
-    stride = size + PADDING
-    for i in range(size):
-        histogram[i] += np.int64(private[i]) + private[i + stride]
-        histogram[i] += np.int64(private[i + 2 * stride]) + private[i + 3 * stride]
-    private[:] = 0
+def _flush(private, near, w, state):
+    """Add the private counts to the state's, and empty them."""
+    size, stride = w[W.BINS], w[W.BINS] + PADDING
+    histogram = state[w[W.AT_HISTOGRAM] : w[W.AT_HISTOGRAM] + size]
+    if len(private):
+        for i in range(size):
+            histogram[i] += np.int64(private[i]) + private[i + stride]
+            histogram[i] += np.int64(private[i + 2 * stride]) + private[i + 3 * stride]
+        private[:] = 0
+    width = w[W.ASYMPTOTE_BINS]
+    if width:
+        bins, stride = state[w[W.AT_ASYMPTOTE] : w[W.AT_ASYMPTOTE] + 2 * width], width + 2
+        state[W.MINUS_ONE] += near[0]
+        state[W.PLUS_ONE] += near[stride]
+        for i in range(width):
+            bins[i] += near[i + 1]
+            bins[i + width] += near[i + 1 + stride]
+        near[:] = 0
 
 
 @njit(nogil=True)
@@ -525,25 +545,42 @@ def _begin(v, units, width, keep, means, observed):
         for j in range(units):
             first = np.float64(v[j])
             shift[j] = first if np.isfinite(first) else _first_finite(v, j, units, means[j])
-        for j in range(units, width):
-            shift[j] = shift[j - units]
+        for k in range(units, width, units):
+            for j in range(units):
+                shift[k + j] = shift[j]
+
+
+@njit(nogil=True, fastmath=SUMS)
+def _total(values):
+    total = 0.0
+    for i in range(len(values)):
+        total += values[i]
+    return total
 
 
 @njit(nogil=True)
-def _end(
-    samples, units, width, c, keep, w, state, floats, step
-):
+def _end(samples, units, width, c, keep, w, state, floats, step):
     """Add the sums of a strip to the state's units, from the c-th on."""
     shift, sums, squares, absolutes, missing, hits = keep
-    for j in range(units, width):  # columns that continue an earlier one
-        i = j % units
-        sums[i] += sums[j]
-        squares[i] += squares[j]
-        absolutes[i] += absolutes[j]
-        missing[i] += missing[j]
-        hits[0, i] += hits[0, j]
-        hits[1, i] += hits[1, j]
-        hits[2, i] += hits[2, j]
+    copies = width // units
+    if units == 1:
+        sums[0], squares[0], absolutes[0] = _total(sums), _total(squares), _total(absolutes)
+        missing[0] = missing.sum()
+        for side in range(3 if w[W.ACTIVITY] else 0):
+            hits[side, 0] = np.int32(hits[side].sum())
+        copies = 1
+    while copies > 1:  # columns of one unit: fold the later half onto the earlier
+        half = copies // 2
+        first, copies = (copies - half) * units, copies - half
+        for j in range(half * units):
+            sums[j] += sums[first + j]
+            squares[j] += squares[first + j]
+            absolutes[j] += absolutes[first + j]
+            missing[j] += missing[first + j]
+        if w[W.ACTIVITY]:
+            for side in range(3):
+                for j in range(half * units):
+                    hits[side, j] = np.int32(hits[side, j] + hits[side, first + j])
     columns = w[W.WIDTH]
     if w[W.OBSERVED]:
         m = floats[w[W.AT_MOMENTS] : w[W.AT_MOMENTS] + 5 * columns]
@@ -571,75 +608,84 @@ def _end(
 
 
 @njit(nogil=True)
-def _rows(
-    source, tile, keep, w, f, state, floats, bins,
-    gate, step,
-):
-    """Read rows of units, a strip of columns at a time."""
-    stride, last = w[W.OUTER_STRIDE], w[W.UNIT_TO]
+def _rows(source, tile, keep, w, f, state, floats, bins, gate, step):
+    """Read samples of all units, a strip of units at a time."""
+    last, inner = w[W.UNIT_TO], w[W.INNER_TO]
+    dense = w[W.UNIT_STRIDE] == 1 and w[W.OUTER_STRIDE] == last and w[W.UNIT_FROM] == 0
     for c in range(w[W.UNIT_FROM], last, STRIP):
         units = min(STRIP, last - c)
-        width = STRIP // units * units  # several rows of few columns side by side
+        width = STRIP // units * units  # several samples of few units side by side
+        per_tile = TILE // units
         means = floats[w[W.AT_MOMENTS] + W.HIGH * w[W.WIDTH] + c :]
-        for begin in range(w[W.OUTER_FROM], w[W.OUTER_TO], CHUNK):
-            end = min(begin + CHUNK, w[W.OUTER_TO])
-            per_tile = TILE // units
-            for r in range(begin, end, per_tile):
-                rows = min(per_tile, end - r)
-                if units == stride:
-                    v = _read(source, r * stride, rows * units, tile, f[W.SCALE])
+        for begin in range(w[W.OUTER_FROM] * inner, w[W.OUTER_TO] * inner, CHUNK):
+            end = min(begin + CHUNK, w[W.OUTER_TO] * inner)
+            for sample in range(begin, end, per_tile):
+                samples = min(per_tile, end - sample)
+                if dense and last <= STRIP:
+                    v = _read(source, sample * last, samples * units, tile, f[W.SCALE])
                 else:
-                    v = tile[: rows * units]
-                    for row in range(rows):
-                        out = v[row * units : (row + 1) * units]
-                        part = source[(r + row) * stride + c : (r + row) * stride + c + units]
-                        for j in range(units):
-                            out[j] = _widen(part, j, tile, f[W.SCALE])
-                if r == begin:
+                    v = tile[: samples * units]
+                    _gather(source, sample, samples, c, units, w, f[W.SCALE], v)
+                if sample == begin:
                     _begin(v, units, width, keep, means, w[W.OBSERVED])
                 _take(v, width, keep, w, f, state, floats, bins, gate)
             _end(end - begin, units, width, c, keep, w, state, floats, step)
 
 
 @njit(nogil=True)
-def _runs(
-    source, tile, keep, w, f, state, floats, bins,
-    gate, step,
-):
-    """Read runs of one unit after another; short ones are gathered into a tile."""
-    first, last = w[W.INNER_FROM], w[W.INNER_TO]
-    for c in range(w[W.UNIT_FROM], w[W.UNIT_TO]):
-        means = floats[w[W.AT_MOMENTS] + W.HIGH * w[W.WIDTH] + c :]
-        outer, inner = w[W.OUTER_FROM], first
-        while outer < w[W.OUTER_TO]:
-            base = outer * w[W.OUTER_STRIDE] + c * w[W.UNIT_STRIDE]
-            count = min(CHUNK, last - inner)
-            if count >= DIRECT or w[W.OUTER_TO] - outer == 1:
-                v = _read(source, base + inner, count, tile, f[W.SCALE])
-                inner += count
-            else:
-                count = 0
-                while outer < w[W.OUTER_TO] and count < CHUNK and last - inner < DIRECT:
-                    base = outer * w[W.OUTER_STRIDE] + c * w[W.UNIT_STRIDE]
-                    some = min(CHUNK - count, last - inner)
-                    out, part = tile[count : count + some], source[base + inner :]
-                    for i in range(some):
-                        out[i] = _widen(part, i, tile, f[W.SCALE])
-                    count += some
-                    inner += some
-                    if inner == last:
-                        outer, inner = outer + 1, first
-                v = tile[:count]
-            if inner == last:
-                outer, inner = outer + 1, first
-            width = min(STRIP, count)
-            _begin(v, 1, width, keep, means, w[W.OBSERVED])
-            _take(v, width, keep, w, f, state, floats, bins, gate)
-            _end(count, 1, width, c, keep, w, state, floats, step)
+def _gather(source, sample, samples, c, units, w, scale, out):
+    """Copy samples of some units into a tile."""
+    inner, stride, outer_stride = w[W.INNER_TO], w[W.UNIT_STRIDE], w[W.OUTER_STRIDE]
+    for k in range(samples):
+        row = out[k * units : (k + 1) * units]
+        if stride == 1:
+            at = (sample + k) * outer_stride + c
+            part = source[at : at + units]
+            for j in range(units):
+                row[j] = _widen(part, j, out, scale)
+        else:
+            n = (sample + k) // inner
+            part = source[n * outer_stride + (sample + k - n * inner) + c * stride :]
+            for j in range(units):
+                row[j] = _widen(part, j * stride, out, scale)
 
 
 @njit(nogil=True)
-def _run(plan, source, tile, step):
+def _runs(source, tile, keep, w, f, state, floats, bins, gate, step):
+    """Read runs of one unit after another; those that are not long are gathered into a tile."""
+    one, width = np.int64(1), np.int64(STRIP)  # not literals: numba would compile for each
+    first, last, end = w[W.INNER_FROM], w[W.INNER_TO], w[W.OUTER_TO]
+    for c in range(w[W.UNIT_FROM], w[W.UNIT_TO]):
+        means = floats[w[W.AT_MOMENTS] + W.HIGH * w[W.WIDTH] + c :]
+        outer, inner, samples = w[W.OUTER_FROM], first, 0
+        while outer < end:
+            count = min(TILE, last - inner)
+            start = outer * w[W.OUTER_STRIDE] + c * w[W.UNIT_STRIDE] + inner
+            if count >= DIRECT or end - outer == 1:
+                v = _read(source, start, count, tile, f[W.SCALE])
+                outer, inner = (
+                    (outer + 1, first) if inner + count == last else (outer, inner + count)
+                )
+            else:  # short runs, or the rest of one
+                count = 0
+                while outer < end and count + last - inner <= TILE and last - inner < DIRECT:
+                    start = outer * w[W.OUTER_STRIDE] + c * w[W.UNIT_STRIDE] + inner
+                    out, part = tile[count : count + last - inner], source[start:]
+                    for i in range(last - inner):
+                        out[i] = _widen(part, i, tile, f[W.SCALE])
+                    count, outer, inner = count + last - inner, outer + 1, first
+                v = tile[:count]
+            if samples == 0:
+                _begin(v, one, width, keep, means, w[W.OBSERVED])
+            _take(v, width, keep, w, f, state, floats, bins, gate)
+            samples += count
+            if samples >= CHUNK or outer == end:
+                _end(samples, one, width, c, keep, w, state, floats, step)
+                samples = 0
+
+
+@njit(nogil=True)
+def _run(plan, source, tile, scratch, step):
     """Observe or judge one tensor as its plan says."""
     w = carray(_pointer(plan), (W.WORDS,), np.int64)
     f = carray(_pointer(plan), (W.WORDS,), np.float64)
@@ -651,9 +697,10 @@ def _run(plan, source, tile, step):
     table = carray(_pointer(w[W.TABLE]), (W.PIECES * W.COEFFICIENTS,), np.float64)
     gate = (bounds, table)
     edges = carray(_pointer(w[W.EDGES]), (w[W.EDGE_COUNT],), np.float64)
-    sums = np.empty((4, STRIP), np.float64)
-    hits = np.empty((3, STRIP), np.int32)
-    missing = np.empty(STRIP, np.int64)
+    sums = carray(_pointer(scratch + 8 * TILE), (4, STRIP), np.float64)
+    missing = carray(_pointer(scratch + 8 * (TILE + 4 * STRIP)), STRIP, np.int64)
+    hits = carray(_pointer(scratch + 8 * (TILE + 5 * STRIP)), (3, STRIP), np.int32)
+    places = carray(_pointer(scratch + 8 * (TILE + 7 * STRIP)), TILE, np.uint32)
     keep = (sums[0], sums[1], sums[2], sums[3], missing, hits)
     state[W.CALLS] += w[W.CALL]
     values = (
@@ -662,47 +709,79 @@ def _run(plan, source, tile, step):
         * (w[W.INNER_TO] - w[W.INNER_FROM])
     )
     worth_it = w[W.OBSERVED] and values >= 4 * w[W.BINS]
-    private = np.zeros(HISTOGRAMS * (w[W.BINS] + PADDING) if worth_it else 0, np.int32)
-    bins = (private, edges)
+    counts = HISTOGRAMS * (w[W.BINS] + PADDING) if worth_it else 0
+    nears = 2 * (w[W.ASYMPTOTE_BINS] + 2) if w[W.ASYMPTOTE_BINS] else 0
+    memory = np.zeros(counts + nears, np.int32)
+    private = carray(_pointer(np.int64(memory.ctypes.data)), counts, np.int32)
+    near = carray(_pointer(np.int64(memory.ctypes.data) + 4 * counts), nears, np.int32)
+    bins = (private, near, places, edges)
     if w[W.ROWS]:
         _rows(source, tile, keep, w, f, state, floats, bins, gate, step)
     else:
         _runs(source, tile, keep, w, f, state, floats, bins, gate, step)
-    _flush(private, state[w[W.AT_HISTOGRAM] :], w[W.BINS])
+    _flush(private, near, w, state)
+    memory[:1] = 0  # it lives until here
 
 
 # What is called from Python: a plan's address, the tensor's, and the number of the step. Of the
-# scaled ones values are divided, so tiles are float64.
-
-
-def float32(plan, data, step):
-    _run(plan, carray(_pointer(data), _extent(plan), np.float32), np.empty(TILE, np.float32), step)
-
-
-def bfloat16(plan, data, step):
-    _run(plan, carray(_pointer(data), _extent(plan), np.uint16), np.empty(TILE, np.float32), step)
-
-
-def float16(plan, data, step):
-    _run(plan, carray(_pointer(data), _extent(plan), np.int16), np.empty(TILE, np.float32), step)
-
-
-def float64(plan, data, step):
-    _run(plan, carray(_pointer(data), _extent(plan), np.float64), np.empty(TILE, np.float64), step)
-
-
-def scaled_float32(plan, data, step):
-    _run(plan, carray(_pointer(data), _extent(plan), np.float32), np.empty(TILE, np.float64), step)
-
-
-def scaled_bfloat16(plan, data, step):
-    _run(plan, carray(_pointer(data), _extent(plan), np.uint16), np.empty(TILE, np.float64), step)
-
-
-def scaled_float16(plan, data, step):
-    _run(plan, carray(_pointer(data), _extent(plan), np.int16), np.empty(TILE, np.float64), step)
+# scaled ones values are divided, so their tiles are float64. Scratch memory is one allocation, seen
+# through pointers: arrays that count references would cost more than small tensors do.
 
 
 @njit(inline="always")
 def _extent(plan):
     return carray(_pointer(plan), (W.WORDS,), np.int64)[W.EXTENT]
+
+
+@njit(inline="always")
+def _at(scratch):
+    return np.int64(scratch.ctypes.data)
+
+
+def float32(plan, data, step):
+    scratch = np.empty(SCRATCH, np.int64)
+    tile = carray(_pointer(_at(scratch)), TILE, np.float32)
+    _run(plan, carray(_pointer(data), _extent(plan), np.float32), tile, _at(scratch), step)
+    scratch[0] = 0  # it lives until here
+
+
+def bfloat16(plan, data, step):
+    scratch = np.empty(SCRATCH, np.int64)
+    tile = carray(_pointer(_at(scratch)), TILE, np.float32)
+    _run(plan, carray(_pointer(data), _extent(plan), np.uint16), tile, _at(scratch), step)
+    scratch[0] = 0
+
+
+def float16(plan, data, step):
+    scratch = np.empty(SCRATCH, np.int64)
+    tile = carray(_pointer(_at(scratch)), TILE, np.float32)
+    _run(plan, carray(_pointer(data), _extent(plan), np.int16), tile, _at(scratch), step)
+    scratch[0] = 0
+
+
+def float64(plan, data, step):
+    scratch = np.empty(SCRATCH, np.int64)
+    tile = carray(_pointer(_at(scratch)), TILE, np.float64)
+    _run(plan, carray(_pointer(data), _extent(plan), np.float64), tile, _at(scratch), step)
+    scratch[0] = 0
+
+
+def scaled_float32(plan, data, step):
+    scratch = np.empty(SCRATCH, np.int64)
+    tile = carray(_pointer(_at(scratch)), TILE, np.float64)
+    _run(plan, carray(_pointer(data), _extent(plan), np.float32), tile, _at(scratch), step)
+    scratch[0] = 0
+
+
+def scaled_bfloat16(plan, data, step):
+    scratch = np.empty(SCRATCH, np.int64)
+    tile = carray(_pointer(_at(scratch)), TILE, np.float64)
+    _run(plan, carray(_pointer(data), _extent(plan), np.uint16), tile, _at(scratch), step)
+    scratch[0] = 0
+
+
+def scaled_float16(plan, data, step):
+    scratch = np.empty(SCRATCH, np.int64)
+    tile = carray(_pointer(_at(scratch)), TILE, np.float64)
+    _run(plan, carray(_pointer(data), _extent(plan), np.int16), tile, _at(scratch), step)
+    scratch[0] = 0

@@ -29,7 +29,7 @@ WORDS = 48
 
 ACTIVE_REST, ACTIVE_THIRD, ACTIVE_NOT_THIRD = 1, 2, 3  # neither low nor high; third; all but it
 SLOPE_BOX, SLOPE_QUADRATIC, SLOPE_TABLE = 1, 2, 3
-PIECES, PER_ONE, COEFFICIENTS = 512, 8.0, 6  # of a table: polynomials on pieces around zero
+PIECES, PER_ONE, COEFFICIENTS = 2048, 32, 6  # of a table: polynomials on pieces around zero
 
 # The head of a state's memory, in the order of `Layout`.
 CALLS, ALL, ZEROS, NAN, POSINF, NEGINF, PLUS_ONE, MINUS_ONE = range(8)

@@ -12,6 +12,7 @@ never changed.
 from __future__ import annotations
 
 import importlib.util
+import itertools
 import logging
 import math
 import os
@@ -36,6 +37,7 @@ __all__ = ["NAME", "judge", "observe", "why_not"]
 NAME = "cpu"
 WORTH_THREADS = 1 << 20  # values
 MAX_THREADS = 4
+SHORT_RUN = 128  # values of a unit in a row; shorter ones are read with other units
 BLOCK = 1 << 18  # values copied at a time where strides do not fold
 
 logger = logging.getLogger("actstats")
@@ -44,21 +46,22 @@ logger = logging.getLogger("actstats")
 # ---- compiling -----------------------------------------------------------------------------------
 
 
-@lru_cache(maxsize=1)
-def why_not() -> str | None:
-    """Return why this kernel cannot run here, or None if it can."""
+@lru_cache(maxsize=16)
+def why_not(dtype: torch.dtype = torch.float32) -> str | None:
+    """Return why this kernel cannot read a dtype here, or None if it can."""
     if importlib.util.find_spec("numba") is None:
         return "numba is not installed"
     try:
-        _compiled(torch.float32, False)
+        _compiled(dtype, False)
     except Exception as error:
-        return f"numba cannot compile it here ({type(error).__name__}: {error})"
+        logger.debug("numba cannot compile the CPU kernel", exc_info=error)
+        return f"numba cannot compile it here: {error}"
     return None
 
 
 @lru_cache(maxsize=16)
 def _compiled(dtype: torch.dtype, scaled: bool) -> Callable[[int, int, int], None]:
-    """Return the compiled entry for a dtype; from the cache on disk where it was compiled before."""
+    """Return the compiled entry for a dtype, from the cache on disk where it was compiled once."""
     import numba
 
     from actstats.kernels import _numba
@@ -95,23 +98,27 @@ class Plan:
         What compiled code reads; ``address`` is theirs.
     run : callable
         ``run(address, data_ptr, step)`` reads one tensor.
+    contiguous : bool
+        Whether the strides are the usual ones of the shape.
     large : bool
         Whether threads are worth their start.
+    simple : bool
+        Whether ``run`` is all there is to do.
     by_torch : bool
         Whether the gate's slope is of no form that compiled code knows.
     """
 
     __slots__ = (
-        "__weakref__",
         "address",
         "axis",
         "by_torch",
+        "contiguous",
         "dtype",
         "held",
         "large",
         "run",
         "shape",
-        "state",
+        "simple",
         "strides",
         "words",
     )
@@ -120,7 +127,6 @@ class Plan:
         self,
         x: Tensor,
         axis: int | None,
-        state: State,
         words: NDArray[np.int64],
         run: Callable[[int, int, int], None],
         held: tuple[Any, ...],
@@ -133,6 +139,8 @@ class Plan:
         self.held = held  # arrays that the words point into
         self.large = x.numel() >= WORTH_THREADS
         self.by_torch = by_torch
+        self.contiguous = x.is_contiguous()
+        self.simple = not (self.large or by_torch)
 
     def fits(self, x: Tensor, axis: int | None) -> bool:
         """Tell whether it is for this tensor."""
@@ -162,6 +170,8 @@ def _plan(
     scale: float | Tensor | None = None,
 ) -> Plan | None:
     """Make the plan for a tensor; None if its strides do not fold into what is read."""
+    if x.device.type != "cpu":
+        raise ValueError(f"the CPU kernel cannot read a tensor on {x.device}.")
     spec = state.spec
     layout = _layout(x, axis, spec.width)
     if layout is None:
@@ -175,26 +185,27 @@ def _plan(
     gate = spec.gate if spec.gate is not None and spec.gate.from_output == observed else None
     held, by_torch = _describe_gate(words, gate, x.dtype, np.float64 if wide else np.float32)
     run = _compiled(x.dtype, scale is not None)
-    return Plan(x, axis, state, words, run, (state.memory, state.edges, *held), by_torch)
+    return Plan(x, axis, words, run, (state.memory, state.edges, *held), by_torch)
 
 
 def _layout(x: Tensor, axis: int | None, width: int) -> dict[int, int] | None:
     """Return how to walk through a tensor: rows of units, or runs of one unit after another."""
     if axis is None or width == 1 or x.dim() < 2:
-        unit, others = (1, 1), range(x.dim())
+        at = -1
     else:
         at = 1 if axis == 1 and x.dim() > 2 else x.dim() - 1
-        unit, others = (x.shape[at], x.stride(at)), (i for i in range(x.dim()) if i != at)
-    groups = _folded([(x.shape[i], x.stride(i)) for i in others])
+    unit = (1, 1) if at < 0 else (x.shape[at], x.stride(at))
+    groups = _folded([(x.shape[i], x.stride(i)) for i in range(x.dim()) if i != at])
     extent = 1 + sum((size - 1) * stride for size, stride in (unit, *groups))
     if unit[0] > 1 and unit[1] == 1 and len(groups) == 1:
-        outer, inner = groups[0], 1
+        outer, inner, rows = groups[0], 1, True
     elif len(groups) <= 2 and groups[-1][1] == 1:
         outer, inner = (groups[0] if len(groups) == 2 else (1, 0)), groups[-1][0]
+        rows = unit[0] > 1 and inner < SHORT_RUN
     else:
         return None
     return {
-        W.ROWS: int(unit[0] > 1 and unit[1] == 1 and len(groups) == 1),
+        W.ROWS: int(rows),
         W.OUTER_TO: outer[0],
         W.OUTER_STRIDE: outer[1],
         W.UNIT_TO: unit[0],
@@ -234,7 +245,7 @@ def _describe_state(words: NDArray[np.int64], state: State) -> None:
 def _describe_gate(
     words: NDArray[np.int64], gate: Gate | None, dtype: torch.dtype, tile: type[np.floating[Any]]
 ) -> tuple[tuple[NDArray[np.float64], ...], bool]:
-    """Write thresholds and slope; return what the words point to, and whether torch has the slope."""
+    """Write thresholds and slope; return what is pointed to, and whether torch has the slope."""
     if gate is None:
         return (), False
     sides, words[W.ACTIVITY] = _sides(gate.at(dtype))
@@ -275,7 +286,7 @@ def _open(low: float, high: float) -> Intervals:
 
 
 def _rounded(intervals: Intervals, tile: type[np.floating[Any]]) -> list[tuple[float, float]]:
-    """Return the intervals' bounds as the least and largest value of the dtype inside; no overlap."""
+    """Return intervals that do not overlap, bounded by the outermost values of the dtype inside."""
     result: list[tuple[float, float]] = []
     for low, high in sorted(intervals):
         with np.errstate(over="ignore"):
@@ -327,7 +338,7 @@ def _parts(words: NDArray[np.int64], threads: int) -> list[NDArray[np.int64]]:
     at = max(ends, key=lambda end: ends[end])
     marks = [ends[at] * i // threads for i in range(threads + 1)]
     parts = []
-    for begin, end in zip(marks, marks[1:], strict=False):
+    for begin, end in itertools.pairwise(marks):
         part = words.copy()
         part[at - 1 if at != W.OUTER_TO else W.OUTER_FROM], part[at] = begin, end
         parts.append(part)

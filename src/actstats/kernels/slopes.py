@@ -17,17 +17,15 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from actstats.kernels._words import COEFFICIENTS, PER_ONE, PIECES
 from actstats.kernels.state import Gate
 
-__all__ = ["COEFFICIENTS", "PER_ONE", "PIECES", "Box", "Quadratic", "Table", "form_of"]
+__all__ = ["Box", "Quadratic", "Table", "form_of"]
 
 FloatArray = NDArray[np.float64]
 Evaluate = Callable[[FloatArray], FloatArray]
 
-PIECES = 512
-PER_ONE = 8  # pieces in an interval of length one
-COEFFICIENTS = 6
-TOLERANCE = 1e-8  # of a table, as a share of the maximal slope
+TOLERANCE = 1e-12  # of a table, as a share of the maximal slope
 
 
 @dataclass(frozen=True)
@@ -66,7 +64,7 @@ Form = Box | Quadratic | Table
 def form_of(gate: Gate) -> Form | None:
     """Return ``slope / max_slope``, up to its sign, in a form that compiled code evaluates.
 
-    A box and a parabola are exact up to rounding; a table is within 1e-8 wherever it was tried.
+    A box and a parabola are exact up to rounding; a table is within 1e-12 wherever it was tried.
     None: the slope is of no such form.
     """
     slope = gate.slope
@@ -84,7 +82,9 @@ def form_of(gate: Gate) -> Form | None:
 
 def _everywhere() -> FloatArray:
     """Return values of every size and both signs, zero among them."""
-    sizes = np.concatenate(([5e-324, 1e-45], np.logspace(-40, 38, 3_001), np.linspace(0, 40, 8_001)))
+    sizes = np.concatenate(
+        ([5e-324, 1e-45], np.logspace(-40, 38, 3_001), np.linspace(0, 40, 8_001))
+    )
     return np.unique(np.concatenate((-sizes, sizes)))
 
 
@@ -130,6 +130,9 @@ def _table(evaluate: Evaluate) -> Table | None:
     error[:, -1] = 0.0  # the next piece's: checked there
     end = PIECES / (2 * PER_ONE)
     far = np.array([end, end + 1, 100.0, 1e4, 1e30])
-    tails = np.abs(evaluate(far) - wanted[-1, -1]).max(), np.abs(evaluate(-far) - wanted[0, 0]).max()
+    tails = (
+        np.abs(evaluate(far) - wanted[-1, -1]).max(),
+        np.abs(evaluate(-far) - wanted[0, 0]).max(),
+    )
     fits = max(np.nanmax(error), *tails) <= TOLERANCE and not np.isnan(error).any()
     return Table(coefficients) if fits else None

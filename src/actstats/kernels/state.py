@@ -7,18 +7,19 @@ attached during validation, or under another default dtype, keeps counting in in
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import lru_cache
 from typing import Any, ClassVar
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from actstats.moments import Moments, combine
 
-__all__ = ["ASYMPTOTE_OCTAVES", "Gate", "Layout", "Spec", "State"]
+__all__ = ["ASYMPTOTE_OCTAVES", "Gate", "HostCopy", "Layout", "Spec", "State", "reset"]
 
 Intervals = tuple[tuple[float, float], ...]
 
@@ -211,10 +212,11 @@ class State:
         self.extrema = floats[at.EXTREMA : at.OPENNESS]
         self.moments = floats[at.moments : at.judged].view(5, width)
         self.histogram = memory[at.histogram : at.asymptote]
-        self.judged = self.openness = self.asymptote = self.linear = None
+        self.judged = self.openness = self.last_active = self.asymptote = self.linear = None
         if spec.gate is not None:
             self.judged = memory[at.judged : at.histogram].view(5, width)
             self.openness = floats[at.OPENNESS]
+            self.last_active = self.judged[4]
         if spec.asymptote:
             self.asymptote = memory[at.asymptote : at.linear].view(2, ASYMPTOTE_OCTAVES << k)
         if spec.edges is not None:
@@ -222,16 +224,14 @@ class State:
 
     def reset(self) -> None:
         """Forget everything seen; keep the memory."""
-        self.memory.zero_()
-        self.extrema[0] = torch.inf
-        self.extrema[1] = -torch.inf
-        if self.judged is not None:
-            self.judged[4] = -1
+        reset((self,))
 
     def merge(self, other: State) -> None:
         """Add what another state of the same spec, on the same device, has seen."""
         at, old, new = Layout.of(self.spec), self.moments, other.moments
-        merged = combine((old[0], old[1], old[2], old[3]), (new[0], new[1], new[2], new[3]), torch.where)
+        merged = combine(
+            (old[0], old[1], old[2], old[3]), (new[0], new[1], new[2], new[3]), torch.where
+        )
         self.memory[: at.EXTREMA] += other.memory[: at.EXTREMA]
         self.memory[at.histogram :] += other.memory[at.histogram :]
         torch.minimum(self.extrema[0], other.extrema[0], out=self.extrema[0])
@@ -240,6 +240,7 @@ class State:
         if self.judged is not None and other.judged is not None:
             self.judged[:4] += other.judged[:4]
             torch.maximum(self.judged[4], other.judged[4], out=self.judged[4])
+        if self.openness is not None and other.openness is not None:
             self.openness += other.openness
 
     def to(self, device: torch.device) -> None:
@@ -292,3 +293,55 @@ class State:
 
 
 _PARTS = ("moments", "judged", "histogram", "asymptote", "linear")  # beside the header
+
+
+def reset(states: Sequence[State]) -> None:
+    """Forget everything that states of one device have seen; keep their memory.
+
+    A handful of operations for all of them together, 2 us a state on a CPU.
+    """
+    torch._foreach_zero_([state.memory for state in states])
+    nothing = _ends_of_nothing(states[0].device)
+    torch._foreach_copy_([state.extrema for state in states], [nothing] * len(states))
+    last_active = [state.last_active for state in states if state.last_active is not None]
+    if last_active:
+        torch._foreach_sub_(last_active, 1)
+
+
+@lru_cache(maxsize=64)
+def _ends_of_nothing(device: torch.device) -> Tensor:
+    with torch.inference_mode(False):
+        return torch.tensor((math.inf, -math.inf), dtype=torch.float64, device=device)
+
+
+class HostCopy:
+    """What states hold, copied to the host; on a GPU nothing waits until it is read.
+
+    Parameters
+    ----------
+    states : sequence of State
+        Of one device. They may be reset right after: the device keeps the order.
+    """
+
+    def __init__(self, states: Sequence[State]) -> None:
+        together = torch.cat([state.memory for state in states])
+        self._words = together.to("cpu", non_blocking=together.is_cuda)  # pinned memory then
+        self._copied = torch.cuda.Event() if together.is_cuda else None
+        if self._copied is not None:
+            self._copied.record(torch.cuda.current_stream(together.device))
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether reading would not wait."""
+        return self._copied is None or self._copied.query()
+
+    @property
+    def nbytes(self) -> int:
+        """Memory on the host, in bytes."""
+        return self._words.nbytes
+
+    def words(self) -> NDArray[np.int64]:
+        """Return the memory of one state after the other's; waits for the device."""
+        if self._copied is not None:
+            self._copied.synchronize()
+        return self._words.numpy()

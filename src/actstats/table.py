@@ -1,0 +1,261 @@
+"""Statistics of many sites as columns: what a closed window keeps, made and merged all at once.
+
+Closing a window and merging two cost a few array operations for all sites together;
+:class:`TensorStats` are made when a site is read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from itertools import compress
+from typing import Any, NamedTuple
+from weakref import WeakValueDictionary
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from actstats.activations import Activation
+from actstats.kernels import Spec, State
+from actstats.kernels.state import Layout
+from actstats.moments import Moments
+from actstats.stats import TensorStats
+
+__all__ = ["Columns", "Kept", "SiteTable", "union"]
+
+IntArray = NDArray[np.int64]
+
+HEADER = Layout.OPENNESS + 1  # words of a state's header that are in use
+LAST_ACTIVE = 4  # row of what is judged
+
+
+class Kept(NamedTuple):
+    """What is known of a site beside its numbers, and the same from window to window.
+
+    Parameters
+    ----------
+    site : str
+        Its key.
+    spec : Spec
+        What its state keeps.
+    activation, saturation_slope, units
+        As in :class:`TensorStats`.
+    notes : tuple of (str, str)
+        Items of the notes.
+    """
+
+    site: str
+    spec: Spec
+    activation: Activation | None = None
+    saturation_slope: float = 0.05
+    units: int = 0
+    notes: tuple[tuple[str, str], ...] = ()
+
+    def __hash__(self) -> int:
+        return hash(self.site)  # the rest is slow to hash, and rarely tells two apart
+
+    def stats(self, memory: IntArray) -> TensorStats:
+        """Return the statistics that a state's memory holds."""
+        return TensorStats.from_state(
+            State(self.spec, memory=torch.from_numpy(memory)),
+            activation=self.activation,
+            saturation_slope=self.saturation_slope,
+            units=self.units,
+            notes=dict(self.notes),
+        )
+
+
+class Rows(NamedTuple):
+    """The dense numbers of all sites, as views, one row per kind."""
+
+    header: NDArray[np.float64]  # (11, sites), as in `Layout`; integers by their bits
+    moments: NDArray[np.float64]  # (5, units of all sites)
+    judged: IntArray  # (5, units of all activation sites)
+
+
+class Columns:
+    """Where the numbers of many sites lie; one object for all windows that have the same sites.
+
+    Parameters
+    ----------
+    sites : tuple of Kept
+        In the order of their states' memory, which lies end to end.
+
+    Attributes
+    ----------
+    starts : ndarray of int64, shape (sites + 1,)
+        Where each site's memory begins, and where the last one's ends.
+    dense : ndarray of int64
+        Where the words of header, moments and judged samples lie, row by row; all other words
+        are counts of bins.
+    """
+
+    def __init__(self, sites: tuple[Kept, ...]) -> None:
+        self.sites = sites
+        self.places = {kept.site: place for place, kept in enumerate(sites)}
+        layouts = [Layout.of(kept.spec) for kept in sites]
+        self.starts = _ends(at.words for at in layouts)
+        self._units = _ends((at.judged - at.moments) // 5 for at in layouts)
+        self._judged = _ends((at.histogram - at.judged) // 5 for at in layouts)
+        found = list(zip(self.starts, layouts, strict=False))
+        self.dense = np.concatenate(
+            (
+                _rows(HEADER, ((start, start + HEADER) for start, _ in found)),
+                _rows(5, ((start + at.moments, start + at.judged) for start, at in found)),
+                _rows(5, ((start + at.judged, start + at.histogram) for start, at in found)),
+            )
+        )
+
+    @classmethod
+    def of(cls, sites: tuple[Kept, ...]) -> Columns:
+        """Return the columns of these sites, the same object for as long as a table holds it."""
+        columns = _KNOWN.get(sites)
+        if columns is None:
+            columns = _KNOWN[sites] = cls(sites)
+        return columns
+
+    def rows(self, dense: IntArray) -> Rows:
+        """Return views of dense words by kind."""
+        header, moments, judged = np.split(
+            dense, np.cumsum((HEADER * len(self.sites), 5 * self._units[-1]))
+        )
+        return Rows(
+            header.view(np.float64).reshape(HEADER, -1),
+            moments.view(np.float64).reshape(5, -1),
+            judged.reshape(5, -1),
+        )
+
+    def memory(self, place: int, rows: Rows) -> IntArray:
+        """Return memory for one site's state with its dense words in place, and no bins."""
+        at = Layout.of(self.sites[place].spec)
+        memory = np.zeros(at.words, np.int64)
+        units = slice(*self._units[place : place + 2])
+        judged = slice(*self._judged[place : place + 2])
+        memory[:HEADER] = rows.header.view(np.int64)[:, place]
+        memory[at.moments : at.judged] = rows.moments.view(np.int64)[:, units].reshape(-1)
+        memory[at.judged : at.histogram] = rows.judged[:, judged].reshape(-1)
+        return memory
+
+
+_KNOWN: WeakValueDictionary[tuple[Kept, ...], Columns] = WeakValueDictionary()
+
+
+@dataclass(frozen=True, eq=False)
+class SiteTable(Mapping[str, TensorStats]):
+    """Statistics of many sites; a mapping from site to :class:`TensorStats`, made when read.
+
+    ``a.merge(b)[site]`` is ``a[site].merge(b[site])``, bit for bit. About 1 KiB a site.
+
+    Parameters
+    ----------
+    columns : Columns
+        What is where.
+    dense : ndarray of int64
+        Words that ``columns.dense`` points at; floats by their bits.
+    bins : ndarray of int, ascending
+        Where the occupied bins lie.
+    counts : ndarray of int64
+        What is in them.
+    """
+
+    columns: Columns
+    dense: IntArray
+    bins: NDArray[np.integer[Any]]
+    counts: IntArray
+
+    @classmethod
+    def of(cls, sites: tuple[Kept, ...], words: IntArray) -> SiteTable:
+        """Copy what the memory of these sites' states holds; sites not called are left out.
+
+        Parameters
+        ----------
+        sites : tuple of Kept
+            In the order of the memory.
+        words : ndarray of int64
+            Memory of one state after the other's.
+        """
+        columns = Columns.of(sites)
+        called = words[columns.starts[:-1] + Layout.CALLS] > 0
+        if not called.all():
+            words = words[np.repeat(called, np.diff(columns.starts))]
+            columns = Columns.of(tuple(compress(sites, called)))
+        occupied = words != 0
+        occupied[columns.dense] = False
+        bins = np.flatnonzero(occupied)
+        narrow = np.int32 if len(words) < 2**31 else np.int64
+        return cls(columns, words[columns.dense], bins.astype(narrow), words[bins])
+
+    def __getitem__(self, site: str) -> TensorStats:
+        columns, place = self.columns, self.columns.places[site]
+        memory = columns.memory(place, columns.rows(self.dense))
+        start, stop = columns.starts[place : place + 2]
+        bins = slice(*np.searchsorted(self.bins, (start, stop)))
+        memory[self.bins[bins] - start] = self.counts[bins]
+        return columns.sites[place].stats(memory)
+
+    def __contains__(self, site: object) -> bool:
+        return site in self.columns.places
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.columns.places)
+
+    def __len__(self) -> int:
+        return len(self.columns.sites)
+
+    @property
+    def nbytes(self) -> int:
+        """Memory held by the arrays, in bytes."""
+        return self.dense.nbytes + self.bins.nbytes + self.counts.nbytes
+
+    def merge(self, other: Mapping[str, TensorStats]) -> Mapping[str, TensorStats]:
+        """Return the statistics of both, by site; neither side changes.
+
+        All at once where both have the same sites, which keep the same.
+        """
+        if not isinstance(other, SiteTable) or self.columns.sites != other.columns.sites:
+            return union(self, other)
+        bins, counts = _merged_bins(self, other)
+        return SiteTable(self.columns, self._merged_dense(other), bins, counts)
+
+    def _merged_dense(self, other: SiteTable) -> IntArray:
+        merged = self.dense + other.dense  # what does not add is written over
+        a, b, out = (self.columns.rows(dense) for dense in (self.dense, other.dense, merged))
+        least, largest, openness = Layout.EXTREMA, Layout.EXTREMA + 1, Layout.OPENNESS
+        np.fmin(a.header[least], b.header[least], out=out.header[least])
+        np.fmax(a.header[largest], b.header[largest], out=out.header[largest])
+        np.add(a.header[openness], b.header[openness], out=out.header[openness])
+        moments = Moments(*a.moments).merge(Moments(*b.moments))
+        out.moments[:] = moments.n, moments.high, moments.low, moments.m2, moments.abs_sum
+        np.maximum(a.judged[LAST_ACTIVE], b.judged[LAST_ACTIVE], out=out.judged[LAST_ACTIVE])
+        return merged
+
+
+def union(a: Mapping[str, Any], b: Mapping[str, Any]) -> dict[str, Any]:
+    """Merge two mappings value by value; what is on one side only is kept as it is."""
+    merged = dict(a)
+    for key, value in b.items():
+        merged[key] = merged[key].merge(value) if key in merged else value
+    return merged
+
+
+def _merged_bins(a: SiteTable, b: SiteTable) -> tuple[NDArray[np.integer[Any]], IntArray]:
+    """Add the counts of bins that both have; the stable sort finds two ascending runs."""
+    bins = np.concatenate((a.bins, b.bins))
+    order = bins.argsort(kind="stable")
+    bins, counts = bins[order], np.concatenate((a.counts, b.counts))[order]
+    is_first = np.ones(len(bins), np.bool_)
+    np.not_equal(bins[1:], bins[:-1], out=is_first[1:])
+    starts = np.flatnonzero(is_first)
+    return bins[starts], np.add.reduceat(counts, starts) if len(starts) else counts
+
+
+def _ends(sizes: Iterable[int]) -> IntArray:
+    """Return where pieces of these sizes begin, end to end, and where the last one ends."""
+    return np.cumsum((0, *sizes), dtype=np.int64)
+
+
+def _rows(number: int, pieces: Iterable[tuple[int, int]]) -> IntArray:
+    """Return the places in pieces of so many rows, the first rows of all pieces first."""
+    places = [np.arange(first, end).reshape(number, -1) for first, end in pieces]
+    return np.concatenate((np.empty((number, 0), np.int64), *places), axis=1).reshape(-1)
