@@ -13,6 +13,7 @@ compiled and windows have the width of a run under way (4 steps); a timed block 
 from __future__ import annotations
 
 import argparse
+import gc
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -21,6 +22,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 import torch
 
+from actstats import kernels
 from benchmarks import bounds, peers, report, timing
 from benchmarks.nets import LABELS, Net, make
 
@@ -36,16 +38,16 @@ NONE, EMPTY, FLOOR, OURS, GRADIENTS = (
 FUNCTIONAL = "actstats, functional too"
 
 
-def variants(net: Net, names: list[str]) -> dict[str, peers.Variant]:
+def variants(net: Net, names: list[str], kernel: str | None) -> dict[str, peers.Variant]:
     """Return everything that is timed on a net."""
     model = net.model
     own = {
         NONE: peers.Variant(),
         EMPTY: peers.Hooked(peers.leaves(model), peers.empty),
         FLOOR: peers.Hooked(peers.leaves(model), peers.total),
-        OURS: peers.Recorded(model),
-        GRADIENTS: peers.Recorded(model, capture=("output", "grad")),
-        FUNCTIONAL: peers.Recorded(model, functional=True),
+        OURS: peers.Recorded(model, kernel=kernel),
+        GRADIENTS: peers.Recorded(model, kernel=kernel, capture=("output", "grad")),
+        FUNCTIONAL: peers.Recorded(model, kernel=kernel, functional=True),
     }
     return own | {peers.PEERS[name].title(): peers.PEERS[name].variant(model) for name in names}
 
@@ -65,6 +67,7 @@ def measured(net: Net, variant: peers.Variant, repeats: int) -> Callable[[], tup
         variant.step()
 
     def measure() -> tuple[float, float]:
+        gc.collect()  # what another variant left is not this one's to collect
         variant.attach()
         try:
             return timing.clock(block, repeats)
@@ -85,7 +88,7 @@ def warm_up(net: Net, variant: peers.Variant) -> None:
 def time_net(name: str, options: argparse.Namespace) -> dict[str, object]:
     """Time all variants on one net, and return its rows."""
     net = make(name)
-    watched = variants(net, options.peers)
+    watched = variants(net, options.peers, options.kernel)
     for variant in timing.progress(watched.values(), f"warm up {name}"):
         warm_up(net, variant)
     repeats = timing.repeats_for(lambda: net.train(net.batch), options.seconds, MULTIPLE)
@@ -96,9 +99,8 @@ def time_net(name: str, options: argparse.Namespace) -> dict[str, object]:
         "net": name,
         "label": net.label,
         "sites": len(recorder),
-        "kernel": recorder._shared.kernel.NAME,
         "steps_per_block": repeats,
-        "window_steps": recorder._windows.width,
+        "window_steps": recorder.latest.last_step - recorder.latest.first_step + 1,
         "step_ms": {kind: 1e3 * timing.median(t[NONE]).value for kind, t in both(cpu, wall)},
         "ratios": {
             label: {k: timing.ratio(t[label], t[NONE]).as_json() for k, t in both(cpu, wall)}
@@ -134,7 +136,8 @@ def tables(result: dict) -> str:
     """Return the tables of a run, as Markdown."""
     parts = [ratio_table(result["rows"], kind) for kind in ("cpu", "wall")]
     rows = [bound for row in result["rows"] for bound in row["bounds"]]
-    return "\n\n".join((*parts, "Bounds:", report.bound_table(rows), report.absences(result)))
+    absent = report.absences(result) + " Formulas are timed in a peer's place."
+    return "\n\n".join((*parts, "Bounds:", report.bound_table(rows), absent))
 
 
 def ratio_table(rows: list[dict], kind: str) -> str:
@@ -157,6 +160,7 @@ def read_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     parser = report.parser(__doc__, seconds=0.5)
     parser.add_argument("--nets", nargs="*", choices=LABELS, default=list(LABELS))
     parser.add_argument("--peers", nargs="*", choices=peers.PEERS, default=list(peers.PEERS))
+    parser.add_argument("--kernel", help="of the recorder; default: its own choice")
     return parser.parse_args(arguments)
 
 
@@ -165,7 +169,12 @@ def run(options: argparse.Namespace) -> dict[str, object]:
     torch.set_num_threads(1)
     nets = [name for name in options.nets if report.can_make(name)]
     result = report.envelope("overhead", options)
-    result["threads"] = 1
+    result |= {
+        "threads": 1,
+        "kernel": (
+            kernels.choose(options.kernel) if options.kernel else kernels.best("cpu", torch.float32)
+        ).NAME,
+    }
     result["rows"] = [time_net(name, options) for name in nets]
     result["absent"] = peers.absent(options.peers) | {
         LABELS[name]: "transformers is not installed" for name in options.nets if name not in nets

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import importlib
 import os
+import warnings
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -183,9 +184,16 @@ def histogram_observer(keep: Callable) -> Hook:
 # ---- packages ------------------------------------------------------------------------------------
 
 
+def imported(name: str) -> Any:
+    """Import a package that may warn of others' versions: not our business."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return importlib.import_module(name)
+
+
 def fastai_package(modules: Sequence[nn.Module]) -> Variant:
     """Return fastai's own hooks with its callback's statistics, as a Learner registers them."""
-    callback = importlib.import_module("fastai.callback.hook")
+    callback = imported("fastai.callback.hook")
     stats = callback.ActivationStats(with_hist=True)
 
     class Package(Variant):
@@ -208,8 +216,8 @@ def fastai_package(modules: Sequence[nn.Module]) -> Variant:
 def wandb_package(modules: Sequence[nn.Module]) -> Variant:
     """Return wandb's own histogram of a tensor, logged to a run that is switched off."""
     os.environ["WANDB_MODE"] = "disabled"
-    wandb = importlib.import_module("wandb")
-    history = importlib.import_module("wandb.integration.torch.wandb_torch").TorchHistory()
+    wandb = imported("wandb")
+    history = imported("wandb.integration.torch.wandb_torch").TorchHistory()
     if wandb.run is None:
         wandb.init(mode="disabled")
 
@@ -305,7 +313,7 @@ PEERS = {
     ),
     "wandb": Peer(
         "wandb histogram",
-        "wandb 0.31.0, wandb/integration/torch/wandb_torch.py, log_tensor_stats",
+        "wandb 0.30.0, wandb/integration/torch/wandb_torch.py, log_tensor_stats",
         wandb_formulas,
         wandb_package,
         "wandb",

@@ -75,13 +75,14 @@ def absences(result: dict[str, Any]) -> str:
     if not absent:
         return "Nothing is absent."
     named = "; ".join(f"{label} ({reason})" for label, reason in absent.items())
-    return f"Absent: {named}. Formulas are timed in a peer's place."
+    return f"Absent: {named}."
 
 
 def publish(result: dict[str, Any], tables: str, figure: Any, out: Path) -> None:
     """Print the tables; write JSON, Markdown and picture."""
     name = result["benchmark"]
-    text = f"{tables}\n\nMeasured {machine.in_words(result['machine'])}\n"
+    rounds = result["options"]["rounds"]
+    text = f"{tables}\n\n{rounds} rounds. Measured {machine.in_words(result['machine'])}\n"
     print(text)
     out.mkdir(parents=True, exist_ok=True)
     (out / f"{name}.json").write_text(json.dumps(result, indent=1, allow_nan=False) + "\n")
@@ -120,8 +121,30 @@ def draw_ratios(rows: Sequence[dict[str, Any]]) -> Any:
         ax.set_yticks(range(len(labels)), labels if ax is panels[0] else [""] * len(labels))
         ax.set_xscale("symlog", linthresh=1)
         ax.set_xlim(-1, 3000)
-        ax.set_xticks((0, 1, 10, 100, 1000), ("0", "1", "10", "100", "1000"))
+        ax.set_xticks((0, 1, 10, 100, 1000), ("0", "1", "10", "100", "1000"), fontsize=7)
         ax.set_title(row["label"].replace(", ", "\n", 1), fontsize=9)
     caption = "CPU time added to a training step, % (95 % intervals; dashed: actstats' bound)"
     figure.supxlabel(caption, fontsize=9)
     return figure
+
+
+def line(
+    ax: Any, x: Sequence[float], y: Sequence[float], i: int, label: str | None, style: str = "-"
+) -> None:
+    """Draw the i-th line, in its colour and with its marker."""
+    colour, marker = COLOURS[i % len(COLOURS)], MARKERS[i % len(MARKERS)]
+    ax.plot(x, y, style, color=colour, marker=marker, ms=4, label=label)
+
+
+def logarithmic(ax: Any, x: str, y: str) -> None:
+    """Make both axes logarithmic, and name them; the legend goes below."""
+    from matplotlib.ticker import NullFormatter
+
+    ax.set(xlabel=x, ylabel=y)
+    if not any(len(drawn.get_xdata()) for drawn in ax.lines):
+        return  # nothing was timed
+    ax.set(xscale="log", yscale="log")
+    for axis in (ax.xaxis, ax.yaxis):
+        axis.set_minor_formatter(NullFormatter())
+    if ax.get_legend_handles_labels()[0]:
+        ax.legend(fontsize=7, ncols=2, loc="upper center", bbox_to_anchor=(0.5, -0.16))
