@@ -6,10 +6,13 @@ import pytest
 import torch
 
 from actstats import Recording, Scalar, TensorStats, Window
+from actstats.kernels import Spec, State, reference
+from actstats.kernels.state import HostCopy
 from actstats.packing import pack_window, unpack_window
-from actstats.recording import default_phase
+from actstats.recording import default_phase, merge_leading
 from actstats.sites import Site
 from actstats.stats import FIGURES
+from actstats.table import Kept, SiteTable
 from claims import assert_identical, assert_stats_of
 
 
@@ -158,3 +161,58 @@ def test_to_pandas(recording):
 
 def test_nbytes_counts_the_windows(recording):
     assert recording.nbytes == sum(s.nbytes for w in recording.windows for s in w.values())
+
+
+# ---- windows that closed in a recorder: tables -------------------------------------------------
+
+
+def table(seed, sites):
+    kept, states = [Kept(site, Spec(width=2), units=2) for site in sites], []
+    for i, _ in enumerate(sites):
+        states.append(State(Spec(width=2)))
+        reference.observe(values(seed + i), states[-1])
+    return SiteTable.of(tuple(kept), HostCopy(states).words())
+
+
+@pytest.fixture
+def closed():
+    """Windows of two phases; in train's a site comes late and goes again."""
+    sites = [("a", "b"), ("a", "b"), ("a", "b", "c"), ("a", "b"), ("a", "b")]
+    train = [Window(i, i, "train", table(10 * i, one)) for i, one in enumerate(sites)]
+    evals = [Window(i, i, "eval", table(7 * i, ("b", "d"))) for i in range(3)]
+    return [*train[:2], *evals[:2], *train[2:], evals[2]]
+
+
+def test_merging_the_leading_windows_changes_no_site(closed):
+    leading = merge_leading(closed)
+    train, evals = [(0, 1), (2, 2), (3, 3), (4, 4)], [(0, 2)]
+    assert [(w.first_step, w.last_step) for w in leading if w.phase == "train"] == train
+    assert [(w.first_step, w.last_step) for w in leading if w.phase == "eval"] == evals
+    for site, phase in (("a", "train"), ("b", "train"), ("c", "train"), ("d", "eval")):
+        held = [w.stats[site] for w in closed if w.phase == phase and site in w.stats]
+        assert_identical(Recording(closed)[site], sum(held[1:], start=held[0]), site=site)
+
+
+def test_merging_the_leading_windows_leaves_statistics_alone():
+    windows = [window(0, 4), window(5, 9), window(0, 4, "eval")]
+    assert merge_leading(windows) == windows
+    assert merge_leading([]) == []
+
+
+def test_selecting_takes_no_table_apart_that_fits(closed):
+    recording = Recording(closed)
+    kept = recording.select(phase="train", steps=slice(0, 2)).windows
+    assert [w.stats for w in kept] == [closed[0].stats, closed[1].stats]
+    assert all(isinstance(w.stats, SiteTable) for w in kept)
+    assert [sorted(w) for w in recording.select(["a", "d"], steps=0).windows] == [["a"], ["d"]]
+
+
+def test_a_window_of_tables_is_packed_and_counted(closed):
+    first = closed[0]
+    again = unpack_window(pack_window(first))
+    for site in first:
+        assert_identical(again[site], first[site])
+    assert first.nbytes == first.stats.nbytes
+    both = first.merge(again)
+    assert both["a"].count == 2 * first["a"].count
+    assert first.map(lambda s: s.pool_units("why"))["a"].units == 0

@@ -438,7 +438,7 @@ class ActivationRecorder(Mapping[str, TensorStats]):
 
     def _parts(self, site: str) -> Iterator[tuple[str, TensorStats]]:
         """Yield one site's statistics with their phases, closed windows first."""
-        for window in (*self._windows, *self._carried):
+        for window in (*self._windows.leading, *self._carried):
             if site in window.stats:
                 yield window.phase, window.stats[site]
         for phase, leaf in self._shared.leaves():

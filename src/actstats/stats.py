@@ -18,6 +18,7 @@ from actstats.activations import Activation
 from actstats.gate import Judged, make_gate
 from actstats.histogram import AsymptoteHistogram, BinCounts, BitHistogram, Distribution
 from actstats.kernels import Spec, State, reference
+from actstats.kernels.state import Layout
 from actstats.moments import Moments
 
 __all__ = ["FIGURES", "TensorStats"]
@@ -207,31 +208,39 @@ class TensorStats:
         notes: Mapping[str, str] | None = None,
     ) -> TensorStats:
         """Copy what a kernel has gathered; the state stays as it is."""
-        spec = state.spec
-        count, zeros, nan, posinf, neginf, plus, minus = state.counts.tolist()
-        low, high = state.extrema.tolist()
-        judged = None
-        if state.judged is not None and state.openness is not None:
-            judged = Judged.of(_array(state.judged), float(state.openness))
+        memory = np.array(state.memory.cpu().numpy())  # one copy, from wherever it is
+        return cls.from_memory(
+            memory,
+            state.spec,
+            activation=activation,
+            saturation_slope=saturation_slope,
+            units=units,
+            notes=notes,
+        )
+
+    @classmethod
+    def from_memory(
+        cls,
+        memory: NDArray[np.int64],
+        spec: Spec,
+        *,
+        activation: Activation | None = None,
+        saturation_slope: float = 0.05,
+        units: int = 0,
+        notes: Mapping[str, str] | None = None,
+    ) -> TensorStats:
+        """Read a copy of a state's memory, as :class:`~actstats.kernels.state.Layout` says.
+
+        The copy is used up: nothing of it is kept, and bins that are no values' become 0.
+        """
+        numbers = memory[: Layout.EXTREMA].tolist()
+        low, high = memory[Layout.EXTREMA : Layout.OPENNESS].view(np.float64).tolist()
         return cls(
-            calls=int(state.calls),
-            count=count,
-            zeros=zeros,
-            nan_count=nan,
-            posinf_count=posinf,
-            neginf_count=neginf,
-            at_plus_one=plus,
-            at_minus_one=minus,
+            **dict(zip(_COUNTERS, numbers, strict=True)),
             min=low if low <= high else math.nan,
             max=high if low <= high else math.nan,
-            moments=Moments(*_array(state.moments)),
-            bits=_finite_nonzero(_array(state.histogram), zeros, spec.resolution),
-            asymptote=None
-            if state.asymptote is None
-            else AsymptoteHistogram.from_dense(_array(state.asymptote), spec.resolution),
+            **_parts(memory, spec),
             edges=spec.edges,
-            linear=None if state.linear is None else _array(state.linear),
-            judged=judged,
             activation=activation,
             saturation_slope=saturation_slope,
             units=units,
@@ -257,13 +266,7 @@ class TensorStats:
             changed = f"the width changed: {self.units or 'pooled'} and {other.units or 'pooled'}"
             reason = self.notes.get("units") or other.notes.get("units") or changed
             return self.pool_units(reason).merge(other.pool_units(reason))
-        sums = {
-            name: getattr(self, name) + getattr(other, name)
-            for name in (
-                *("calls", "count", "zeros", "nan_count", "posinf_count", "neginf_count"),
-                *("at_plus_one", "at_minus_one"),
-            )
-        }
+        sums = {name: getattr(self, name) + getattr(other, name) for name in _COUNTERS}
         return replace(
             self,
             **sums,
@@ -658,6 +661,10 @@ class TensorStats:
         return f"TensorStats(count={self.count}{', ' if figures else ''}{figures})"
 
 
+_COUNTERS = (  # in the order of a state's header
+    *("calls", "count", "zeros", "nan_count", "posinf_count", "neginf_count"),
+    *("at_plus_one", "at_minus_one"),
+)
 _COUNTS = ("count", "zeros", "nan_count", "inf_count", "zero_fraction")
 _PREREQUISITE: dict[str, str] = {
     "saturated_fraction": "gate",
@@ -709,16 +716,31 @@ def require_resolution(resolution: int) -> int:
     return resolution
 
 
-def _array(tensor: Tensor) -> NDArray[Any]:
-    return np.array(tensor.cpu().numpy())  # a copy: the state goes on changing
-
-
 def _merged(a: Any, b: Any) -> Any:
     return None if a is None or b is None else a.merge(b)
 
 
 def _share(units: BoolArray | None) -> float:
     return math.nan if units is None else float(units.mean())
+
+
+def _parts(memory: NDArray[np.int64], spec: Spec) -> dict[str, Any]:
+    """Return all that is more than one number, by the field's name; copies."""
+    at, floats, k = Layout.of(spec), memory.view(np.float64), spec.resolution
+    zeros = int(memory[Layout.COUNTS + 1])
+    parts: dict[str, Any] = {
+        "moments": Moments(*floats[at.moments : at.judged].reshape(5, -1).copy()),
+        "bits": _finite_nonzero(memory[at.histogram : at.asymptote], zeros, k),
+    }
+    if spec.gate is not None:
+        rows = memory[at.judged : at.histogram].reshape(5, -1).copy()
+        parts["judged"] = Judged.of(rows, float(floats[Layout.OPENNESS]))
+    if spec.asymptote:
+        dense = memory[at.asymptote : at.linear].reshape(2, -1)
+        parts["asymptote"] = AsymptoteHistogram.from_dense(dense, k)
+    if spec.edges is not None:
+        parts["linear"] = memory[at.linear :].copy()
+    return parts
 
 
 def _finite_nonzero(dense: NDArray[np.int64], zeros: int, k: int) -> BitHistogram:

@@ -8,16 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import compress
 from typing import Any, NamedTuple
 from weakref import WeakValueDictionary
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from actstats.activations import Activation
-from actstats.kernels import Spec, State
+from actstats.kernels import Spec
 from actstats.kernels.state import Layout
 from actstats.moments import Moments
 from actstats.stats import TensorStats
@@ -56,9 +56,10 @@ class Kept(NamedTuple):
         return hash(self.site)  # the rest is slow to hash, and rarely tells two apart
 
     def stats(self, memory: IntArray) -> TensorStats:
-        """Return the statistics that a state's memory holds."""
-        return TensorStats.from_state(
-            State(self.spec, memory=torch.from_numpy(memory)),
+        """Return the statistics in a copy of a state's memory, which is used up."""
+        return TensorStats.from_memory(
+            memory,
+            self.spec,
             activation=self.activation,
             saturation_slope=self.saturation_slope,
             units=self.units,
@@ -98,7 +99,7 @@ class Columns:
         self.starts = _ends(at.words for at in layouts)
         self._units = _ends((at.judged - at.moments) // 5 for at in layouts)
         self._judged = _ends((at.histogram - at.judged) // 5 for at in layouts)
-        found = list(zip(self.starts, layouts, strict=False))
+        found = list(zip(self.starts[:-1], layouts, strict=True))
         self.dense = np.concatenate(
             (
                 _rows(HEADER, ((start, start + HEADER) for start, _ in found)),
@@ -117,13 +118,12 @@ class Columns:
 
     def rows(self, dense: IntArray) -> Rows:
         """Return views of dense words by kind."""
-        header, moments, judged = np.split(
-            dense, np.cumsum((HEADER * len(self.sites), 5 * self._units[-1]))
-        )
+        header, units = HEADER * len(self.sites), 5 * int(self._units[-1])
+        floats = dense.view(np.float64)
         return Rows(
-            header.view(np.float64).reshape(HEADER, -1),
-            moments.view(np.float64).reshape(5, -1),
-            judged.reshape(5, -1),
+            floats[:header].reshape(HEADER, -1),
+            floats[header : header + units].reshape(5, -1),
+            dense[header + units :].reshape(5, -1),
         )
 
     def memory(self, place: int, rows: Rows) -> IntArray:
@@ -188,7 +188,7 @@ class SiteTable(Mapping[str, TensorStats]):
 
     def __getitem__(self, site: str) -> TensorStats:
         columns, place = self.columns, self.columns.places[site]
-        memory = columns.memory(place, columns.rows(self.dense))
+        memory = columns.memory(place, self._rows)
         start, stop = columns.starts[place : place + 2]
         bins = slice(*np.searchsorted(self.bins, (start, stop)))
         memory[self.bins[bins] - start] = self.counts[bins]
@@ -203,24 +203,35 @@ class SiteTable(Mapping[str, TensorStats]):
     def __len__(self) -> int:
         return len(self.columns.sites)
 
+    def __reduce__(self) -> tuple[type[dict[str, TensorStats]], tuple[dict[str, TensorStats]]]:
+        return dict, (dict(self),)  # specs hold functions, which are not for pickles
+
     @property
     def nbytes(self) -> int:
         """Memory held by the arrays, in bytes."""
         return self.dense.nbytes + self.bins.nbytes + self.counts.nbytes
+
+    @cached_property
+    def _rows(self) -> Rows:
+        return self.columns.rows(self.dense)
+
+    def fits(self, other: Mapping[str, TensorStats]) -> bool:
+        """Tell whether the other has the same sites, which keep the same."""
+        return isinstance(other, SiteTable) and self.columns.sites == other.columns.sites
 
     def merge(self, other: Mapping[str, TensorStats]) -> Mapping[str, TensorStats]:
         """Return the statistics of both, by site; neither side changes.
 
         All at once where both have the same sites, which keep the same.
         """
-        if not isinstance(other, SiteTable) or self.columns.sites != other.columns.sites:
+        if not (isinstance(other, SiteTable) and self.fits(other)):
             return union(self, other)
         bins, counts = _merged_bins(self, other)
         return SiteTable(self.columns, self._merged_dense(other), bins, counts)
 
     def _merged_dense(self, other: SiteTable) -> IntArray:
         merged = self.dense + other.dense  # what does not add is written over
-        a, b, out = (self.columns.rows(dense) for dense in (self.dense, other.dense, merged))
+        a, b, out = self._rows, other._rows, self.columns.rows(merged)
         least, largest, openness = Layout.EXTREMA, Layout.EXTREMA + 1, Layout.OPENNESS
         np.fmin(a.header[least], b.header[least], out=out.header[least])
         np.fmax(a.header[largest], b.header[largest], out=out.header[largest])
@@ -247,7 +258,7 @@ def _merged_bins(a: SiteTable, b: SiteTable) -> tuple[NDArray[np.integer[Any]], 
     is_first = np.ones(len(bins), np.bool_)
     np.not_equal(bins[1:], bins[:-1], out=is_first[1:])
     starts = np.flatnonzero(is_first)
-    return bins[starts], np.add.reduceat(counts, starts) if len(starts) else counts
+    return bins[starts], np.add.reduceat(counts, starts)
 
 
 def _ends(sizes: Iterable[int]) -> IntArray:

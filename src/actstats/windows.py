@@ -10,7 +10,7 @@ from itertools import chain
 import numpy as np
 
 from actstats.kernels.state import HostCopy, reset
-from actstats.recording import Scalar, Window, default_phase
+from actstats.recording import Scalar, Window, default_phase, merge_leading
 from actstats.shared import Leaf, Shared
 from actstats.stats import TensorStats
 from actstats.table import Kept, SiteTable
@@ -85,7 +85,7 @@ class Closing:
         windows = []
         for phase in phases:
             scalars = self.scalars if phase == main else {}
-            stats = tables.get(phase, {})
+            stats: Mapping[str, TensorStats] = tables.get(phase, {})
             window = Window(self.first_step, self.last_step, phase, stats, scalars)
             for earlier in self.carried:
                 window = earlier.merge(window) if earlier.phase == phase else window
@@ -132,6 +132,7 @@ class Windows:
         self.dropped: dict[str, None] = {}
         self._by_phase: dict[str, list[Window]] = {}
         self._pending: deque[Closing] = deque()
+        self._leading: list[Window] | None = None
 
     def __iter__(self) -> Iterator[Window]:
         self.settle()
@@ -154,6 +155,14 @@ class Windows:
         newest = max((window.last_step for window in last.values()), default=None)
         closed = {phase: w for phase, w in last.items() if w.last_step == newest}
         return closed.get(default_phase(closed) or "")
+
+    @property
+    def leading(self) -> list[Window]:
+        """The windows, leading ones merged as far as they fit; kept until another window closes."""
+        self.settle()
+        if self._leading is None:
+            self._leading = merge_leading(self)
+        return self._leading
 
     def close(self, closing: Closing) -> None:
         """Keep a window that has closed, at once or when its numbers have arrived.
@@ -182,6 +191,7 @@ class Windows:
 
     def restore(self, windows: Iterable[Window]) -> None:
         """Append windows as they are."""
+        self._leading = None
         for window in windows:
             self._by_phase.setdefault(window.phase, []).append(window)
 

@@ -335,11 +335,6 @@ class HostCopy:
         """Whether reading would not wait."""
         return self._copied is None or self._copied.query()
 
-    @property
-    def nbytes(self) -> int:
-        """Memory on the host, in bytes."""
-        return self._words.nbytes
-
     def words(self) -> NDArray[np.int64]:
         """Return the memory of one state after the other's; waits for the device."""
         if self._copied is not None:
