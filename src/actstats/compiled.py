@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from actstats._torch import has_gradient, unobservable
+from actstats._torch import has_gradient, keep_effects, unobservable
 from actstats.sites import Leaves
 
 if TYPE_CHECKING:
@@ -95,14 +95,14 @@ def trace(
     paths, awaited = [path for path, _ in seen], [path for path, _ in watched]
     number = _call_op(shared.order, hook, tensors, paths, awaited)
     for path, tensor in watched:
-        tensor.register_hook(partial(_trace_gradient, shared.order, hook, number, path))
+        tensor.register_hook(partial(_trace_gradient, hook, number, path))
     for path, _, reason in leaves:
         if reason is not None:
             _skip_op(shared.order, hook, path, reason)
 
 
-def _trace_gradient(order: Tensor, hook: Tensor, number: Tensor, path: str, grad: Tensor) -> None:
-    _gradient_op(order, hook, number, path, grad)
+def _trace_gradient(hook: Tensor, number: Tensor, path: str, grad: Tensor) -> None:
+    _gradient_op(hook, number, path, grad)
 
 
 # ---- when the graph runs -------------------------------------------------------------------------
@@ -116,7 +116,7 @@ def _run_call(
     return torch.tensor(number, dtype=torch.int64, device="cpu")
 
 
-def _run_gradient(order: Tensor, hook: Tensor, number: Tensor, path: str, grad: Tensor) -> None:
+def _run_gradient(hook: Tensor, number: Tensor, path: str, grad: Tensor) -> None:
     slot: Any = _hooks.get(int(hook))
     if slot is not None:
         slot.replay_gradient(int(number), path, grad)
@@ -149,10 +149,11 @@ _call_op = _define(
     lambda order, *_: torch.empty((), dtype=torch.int64, device="cpu"),
 )
 _gradient_op = _define(
-    "gradient(Tensor(a!) order, Tensor hook, Tensor number, str path, Tensor grad) -> ()",
+    "gradient(Tensor hook, Tensor number, str path, Tensor grad) -> ()",
     _run_gradient,
     lambda *_: None,
 )
+keep_effects(_gradient_op)
 _skip_op = _define(
     "skip(Tensor(a!) order, Tensor hook, str path, str reason) -> ()", _run_skip, lambda *_: None
 )

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from actstats import activations, arguments, kernels
+from actstats._torch import compiled_as_they_are
 from actstats.functional import FunctionalMode
 from actstats.hooks import Slot, register
 from actstats.packing import pack_scalars, pack_window, unpack_scalars, unpack_window
@@ -22,7 +23,7 @@ from actstats.recording import (
     Window,
     default_phase,
 )
-from actstats.shared import Options, Shared
+from actstats.shared import Options, Shared, logger
 from actstats.sites import (
     Site,
     close_matches,
@@ -161,6 +162,7 @@ class ActivationRecorder(Mapping[str, TensorStats]):
         self._entered = 0
         self._choose_modules(model, include, exclude)
         self._handles: list[RemovableHandle] = []
+        self._unseen: dict[Slot, int] = {}  # compiled before the hooks came; calls until then
         self._finalizer = weakref.finalize(self, _remove_all, self._handles, self._shared)
         self._forget()
 
@@ -173,10 +175,9 @@ class ActivationRecorder(Mapping[str, TensorStats]):
         modules, self._aliases = named_sites(model)
         if isinstance(model, Mapping):
             observed = selected(modules, "*" if include is None else include, exclude)
-            root = next(iter(modules.values()))
         else:
             observed = selected(modules, include, exclude)
-            root = model
+        root = next(iter(modules.values()))  # what torch.compile, DDP and the like wrap
         scripted = [n for n, m in observed.items() if isinstance(m, torch.jit.ScriptModule)]
         for name in scripted:
             self._shared.off[name] = "scripted modules take no hooks"
@@ -239,6 +240,9 @@ class ActivationRecorder(Mapping[str, TensorStats]):
         if self._functional and shared.mode is None:
             shared.mode = FunctionalMode(shared)
         root = shared.root() if shared.root is not None else None
+        self._unseen = {slot: slot.calls for slot in self._compiled_before()}
+        if self._unseen:
+            logger.warning("%s", self._unseen_note())
         for reference, slot, observed, delimits in self._modules:
             module = reference()
             if module is None:
@@ -254,6 +258,33 @@ class ActivationRecorder(Mapping[str, TensorStats]):
                 deep=deep,
             )
         return self
+
+    def _compiled_before(self) -> Iterator[Slot]:
+        """Yield modules that were compiled without the hooks they are about to get."""
+        hookless = {id(module): slot for module, slot in self._hookless()}
+        trees = [reference() for reference, *_ in self._modules]
+        modules = {id(m): m for tree in trees if tree is not None for m in tree.modules()}
+        for module, whole in compiled_as_they_are(modules.values()):
+            for inner in module.modules():
+                if id(inner) in hookless and (whole or inner is not module):
+                    yield hookless[id(inner)]
+
+    def _hookless(self) -> Iterator[tuple[nn.Module, Slot]]:
+        for reference, slot, observed, _ in self._modules:
+            module = reference()
+            if module is not None and observed and not module._forward_hooks:
+                yield module, slot
+
+    def _unseen_note(self) -> str:
+        """Say which modules run without their hooks, and what to do; empty if none does."""
+        names = [slot.name for slot, calls in self._unseen.items() if slot.calls == calls]
+        if not names:
+            return ""
+        more = f" and {len(names) - 8} more" if len(names) > 8 else ""
+        return (
+            f"not seen, since compiled before the recorder was attached: {', '.join(names[:8])}"
+            f"{more}; attach before the first call, or call torch.compiler.reset() after attaching"
+        )
 
     def detach(self) -> None:
         """Remove every hook; what was recorded stays. May be called twice."""
@@ -492,6 +523,7 @@ class ActivationRecorder(Mapping[str, TensorStats]):
 
     def _notes(self) -> tuple[str, ...]:
         notes = [f"turned off: {name} ({reason})" for name, reason in self._shared.off.items()]
+        notes += filter(None, [self._unseen_note()])
         silent = self.never_called()
         if silent:
             notes.append(f"never called: {', '.join(silent)}")
