@@ -35,6 +35,8 @@ __all__ = [
 TILE = 4096  # values in a tile: 16 KiB of float32
 STRIP = 128  # columns that sums are kept for at a time
 CHUNK = 2048  # samples of a unit between merges: bounds the cancellation of shifted sums
+WIDE_CHUNK = 512  # of many units, whose sums are longer chains of additions
+FEW, FIRST = 64, 8  # of more samples than few, the shift is the mean of the first
 DIRECT = 512  # values of a run that are worth reading where they lie
 HISTOGRAMS = 4  # private ones: increments of one bin need not wait for each other
 PADDING = 80  # between them, so that no two share their low address bits
@@ -397,11 +399,11 @@ def _combine(m, at, width, n, high, low, m2):
 
 
 @njit(nogil=True)
-def _first_finite(v, j, width, otherwise):
+def _first_finite(v, j, width):
     for i in range(j, len(v), width):
         if np.isfinite(v[i]):
             return np.float64(v[i])
-    return otherwise
+    return np.nan
 
 
 # ---- a tile, a strip, a tensor -------------------------------------------------------------------
@@ -533,21 +535,49 @@ def _flush(private, near, w, state):
 
 
 @njit(nogil=True)
-def _begin(v, units, width, keep, means, observed):
-    """Empty the sums of a strip, and shift them by each unit's first finite value."""
+def _begin(v, samples, units, width, keep):
+    """Empty the sums of a strip, and choose its shifts; return whether some unit has none yet."""
     shift, sums, squares, absolutes, missing, hits = keep
     sums[:width] = 0
     squares[:width] = 0
     absolutes[:width] = 0
     missing[:width] = 0
     hits[:, :width] = 0
-    if observed:
-        for j in range(units):
+    shift[:units] = np.nan
+    return _settle(v, samples, units, width, shift, sums)
+
+
+@njit(nogil=True)
+def _settle(v, samples, units, width, shift, sums):
+    """Shift each unit by its first finite value; until there is one, its shift is NaN."""
+    waiting = False
+    for j in range(units):
+        if np.isnan(shift[j]):
             first = np.float64(v[j])
-            shift[j] = first if np.isfinite(first) else _first_finite(v, j, units, means[j])
-        for k in range(units, width, units):
-            for j in range(units):
-                shift[k + j] = shift[j]
+            shift[j] = first if np.isfinite(first) else _first_finite(v, j, units)
+            waiting |= np.isnan(shift[j])
+    if samples > FEW and not waiting:
+        _improve(v, units, shift, sums)
+    if units == 1:
+        shift[:width] = shift[0]
+        return waiting
+    for k in range(units, width, units):
+        for j in range(units):
+            shift[k + j] = shift[j]
+    return waiting
+
+
+@njit(nogil=True)
+def _improve(v, units, shift, sums):
+    """Shift by the mean of the first values: one may be far from all others."""
+    for r in range(1, FIRST):
+        row = v[r * units : (r + 1) * units]
+        for j in range(units):
+            sums[j] += np.float64(row[j]) - shift[j]
+    for j in range(units):
+        mean = shift[j] + sums[j] / FIRST
+        shift[j] = mean if np.isfinite(mean) else shift[j]
+        sums[j] = 0
 
 
 @njit(nogil=True, fastmath=SUMS)
@@ -616,9 +646,10 @@ def _rows(source, tile, keep, w, f, state, floats, bins, gate, step):
         units = min(STRIP, last - c)
         width = STRIP // units * units  # several samples of few units side by side
         per_tile = TILE // units
-        means = floats[w[W.AT_MOMENTS] + W.HIGH * w[W.WIDTH] + c :]
-        for begin in range(w[W.OUTER_FROM] * inner, w[W.OUTER_TO] * inner, CHUNK):
-            end = min(begin + CHUNK, w[W.OUTER_TO] * inner)
+        chunk = min(CHUNK, max(WIDE_CHUNK, 4 * per_tile))
+        waiting = False
+        for begin in range(w[W.OUTER_FROM] * inner, w[W.OUTER_TO] * inner, chunk):
+            end = min(begin + chunk, w[W.OUTER_TO] * inner)
             for sample in range(begin, end, per_tile):
                 samples = min(per_tile, end - sample)
                 if dense and last <= STRIP:
@@ -627,7 +658,9 @@ def _rows(source, tile, keep, w, f, state, floats, bins, gate, step):
                     v = tile[: samples * units]
                     _gather(source, sample, samples, c, units, w, f[W.SCALE], v)
                 if sample == begin:
-                    _begin(v, units, width, keep, means, w[W.OBSERVED])
+                    waiting = _begin(v, end - begin, units, width, keep)
+                elif waiting:
+                    waiting = _settle(v, 0, units, width, keep[0], keep[1])
                 _take(v, width, keep, w, f, state, floats, bins, gate)
             _end(end - begin, units, width, c, keep, w, state, floats, step)
 
@@ -656,8 +689,7 @@ def _runs(source, tile, keep, w, f, state, floats, bins, gate, step):
     one, width = np.int64(1), np.int64(STRIP)  # not literals: numba would compile for each
     first, last, end = w[W.INNER_FROM], w[W.INNER_TO], w[W.OUTER_TO]
     for c in range(w[W.UNIT_FROM], w[W.UNIT_TO]):
-        means = floats[w[W.AT_MOMENTS] + W.HIGH * w[W.WIDTH] + c :]
-        outer, inner, samples = w[W.OUTER_FROM], first, 0
+        outer, inner, samples, waiting = w[W.OUTER_FROM], first, 0, False
         while outer < end:
             count = min(TILE, last - inner)
             start = outer * w[W.OUTER_STRIDE] + c * w[W.UNIT_STRIDE] + inner
@@ -676,7 +708,9 @@ def _runs(source, tile, keep, w, f, state, floats, bins, gate, step):
                     count, outer, inner = count + last - inner, outer + 1, first
                 v = tile[:count]
             if samples == 0:
-                _begin(v, one, width, keep, means, w[W.OBSERVED])
+                waiting = _begin(v, len(v), one, width, keep)
+            elif waiting:
+                waiting = _settle(v, 0, one, width, keep[0], keep[1])
             _take(v, width, keep, w, f, state, floats, bins, gate)
             samples += count
             if samples >= CHUNK or outer == end:

@@ -173,7 +173,7 @@ def _plan(
     if x.device.type != "cpu":
         raise ValueError(f"the CPU kernel cannot read a tensor on {x.device}.")
     spec = state.spec
-    layout = _layout(x, axis, spec.width)
+    layout = _layout(x, axis, spec.width) if x.numel() else _NOTHING
     if layout is None:
         return None
     words = np.zeros(W.WORDS, dtype=np.int64)
@@ -188,9 +188,12 @@ def _plan(
     return Plan(x, axis, words, run, (state.memory, state.edges, *held), by_torch)
 
 
+_NOTHING = {W.ROWS: 1, W.OUTER_TO: 0, W.UNIT_TO: 0, W.INNER_TO: 0}
+
+
 def _layout(x: Tensor, axis: int | None, width: int) -> dict[int, int] | None:
     """Return how to walk through a tensor: rows of units, or runs of one unit after another."""
-    if axis is None or width == 1 or x.dim() < 2:
+    if axis is None or width == 1 or x.dim() == 0:
         at = -1
     else:
         at = 1 if axis == 1 and x.dim() > 2 else x.dim() - 1
@@ -211,7 +214,7 @@ def _layout(x: Tensor, axis: int | None, width: int) -> dict[int, int] | None:
         W.UNIT_TO: unit[0],
         W.UNIT_STRIDE: unit[1],
         W.INNER_TO: inner,
-        W.EXTENT: extent if x.numel() else 0,
+        W.EXTENT: extent,
     }
 
 
@@ -333,7 +336,9 @@ def _spread(plan: Plan, data: int, state: State, step: int, threads: int) -> Non
 def _parts(words: NDArray[np.int64], threads: int) -> list[NDArray[np.int64]]:
     """Divide a plan along the axis that has most to divide."""
     ends = {at: int(words[at]) for at in (W.OUTER_TO, W.UNIT_TO, W.INNER_TO)}
-    if words[W.ROWS] or ends[W.UNIT_TO] < threads:
+    if words[W.ROWS]:  # samples are numbered through runs, which must stay whole
+        del ends[W.INNER_TO]
+    if words[W.UNIT_STRIDE] == 1 or ends[W.UNIT_TO] < threads:
         del ends[W.UNIT_TO]
     at = max(ends, key=lambda end: ends[end])
     marks = [ends[at] * i // threads for i in range(threads + 1)]
