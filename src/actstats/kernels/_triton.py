@@ -30,7 +30,6 @@ FLOAT32_MAX = tl.constexpr(3.4028234663852886e38)
 FLOAT64_MAX = tl.constexpr(1.7976931348623157e308)
 SQRT_HALF, ROOT = tl.constexpr(math.sqrt(0.5)), tl.constexpr(math.sqrt(2 / math.pi))
 CUBIC = tl.constexpr(0.044715)
-HEAD = tl.constexpr(4)  # words of a program's extrema and sum of slopes
 
 
 # ---- one value -----------------------------------------------------------------------------------
@@ -62,12 +61,13 @@ def _sizes(values):
 
 @triton.jit
 def _narrow(values, sizes):
-    """Return the bits of float32 so that no finite value becomes Inf and none but zero zero."""
+    """Return the bits of float32 so that no finite value becomes Inf.
+
+    What is too small becomes a zero of its sign, whose bin is that of the smallest numbers.
+    """
     if values.dtype == tl.float64:
         inside = tl.minimum(tl.maximum(values, -FLOAT32_MAX), FLOAT32_MAX)
-        inside = tl.where(sizes < INF64, inside, values)
-        bits = inside.to(tl.float32).to(tl.int32, bitcast=True)
-        return tl.where((sizes != 0) & ((bits & SIZE32) == 0), bits | 1, bits)
+        return tl.where(sizes < INF64, inside, values).to(tl.float32).to(tl.int32, bitcast=True)
     else:
         return values.to(tl.int32, bitcast=True)
 
@@ -93,10 +93,10 @@ def _curve(x, form, SLOPE: tl.constexpr):
         return gate * (1.0 + rate * z * (1.0 - gate))
     elif SLOPE == "gelu":
         share = 0.5 * (1.0 + tl.erf(z * SQRT_HALF))
-        return share + z * tl.exp(-0.5 * z * z) * ROOT * 0.5
+        return share + z * tl.exp(-0.5 * z * z) * (0.5 * ROOT)
     else:
-        tanh = 1.0 - 2.0 / (1.0 + tl.exp(2.0 * ROOT * (z + CUBIC * z * z * z)))
-        inner = ROOT * (1.0 + 3.0 * CUBIC * z * z)
+        tanh = 1.0 - 2.0 / (1.0 + tl.exp((z + z * z * z * CUBIC) * (2.0 * ROOT)))
+        inner = (1.0 + z * z * (3.0 * CUBIC)) * ROOT
         return 0.5 * (1.0 + tanh) + 0.5 * z * (1.0 - tanh) * (1.0 + tanh) * inner
 
 
@@ -159,8 +159,7 @@ def _scatter_asymptote(bits, inside, bins, SHIFT: tl.constexpr, WIDTH: tl.conste
     size = tl.abs(values)
     near = inside & (size >= 0.5) & (size < 1.0)
     distance = (1.0 - size).to(tl.int32, bitcast=True) >> SHIFT
-    column = distance - (102 << (23 - SHIFT))  # 2**-25 and less
-    column = tl.minimum(tl.maximum(column, 0), WIDTH - 1)
+    column = tl.minimum(distance - (102 << (23 - SHIFT)), WIDTH - 1)  # from 2**-25 up; 0.5 is last
     place = tl.where(values > 0, column + WIDTH, column)
     tl.atomic_add(bins + place, 1, mask=near, sem="relaxed")
     return inside & (values == 1.0), inside & (values == -1.0)
@@ -235,6 +234,7 @@ def read(
     SPLIT: tl.constexpr,  # whether there are several groups of samples
     LARGE: tl.constexpr,  # whether places need 64 bits
     SCALE: tl.constexpr,  # "none", "number" (the bits of a float64), "tensor"
+    HEAD: tl.constexpr,  # words of a program's extrema and sum of slopes
     OBSERVED: tl.constexpr,
     JUDGED: tl.constexpr,
     SHIFT: tl.constexpr,  # bits of a float32 below its bin
@@ -309,9 +309,11 @@ def read(
             # without zeros: after a ReLU they are many, and would wait for each other
             tl.atomic_add(bins + index, 1, mask=inside & (sizes != 0), sem="relaxed")
             if ASYMPTOTE > 0:
-                ones = _scatter_asymptote(bits, inside, bins + at_asymptote, SHIFT, ASYMPTOTE)
-                plus += _tally(ones[0])
-                minus += _tally(ones[1])
+                at_plus, at_minus = _scatter_asymptote(
+                    bits, inside, bins + at_asymptote, SHIFT, ASYMPTOTE
+                )
+                plus += _tally(at_plus)
+                minus += _tally(at_minus)
             if EDGES > 0:
                 no_nan = inside & (sizes <= infinite)
                 _scatter_edges(values, no_nan, bins + at_linear, edges, EDGES, STEPS)
@@ -437,6 +439,7 @@ def merge(
     COPIES: tl.constexpr,
     BINS: tl.constexpr,
     HEADS: tl.constexpr,
+    HEAD: tl.constexpr,  # words of a program's extrema and sum of slopes
     OBSERVED: tl.constexpr,
     JUDGED: tl.constexpr,
 ):

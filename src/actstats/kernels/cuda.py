@@ -45,8 +45,8 @@ COPIES = 1 << 18  # words of all of them together: 2 MiB
 BINS = 64  # that a program merges
 PIECE = 1 << 22  # values copied at a time where strides do not fold
 LARGE = 1 << 30  # values from which on places are counted in 64 bits
-HEAD = 4  # words that a program leaves beside its moments; _triton.HEAD again
-_OPTIONS = {"num_warps": 4, "enable_fp_fusion": False}  # a fused two-sum is none
+HEAD = 4  # words that a program leaves beside its moments
+OPTIONS = {"num_warps": 4, "enable_fp_fusion": False}  # of all launches; a fused two-sum is none
 
 
 def why_not() -> str | None:
@@ -250,7 +250,7 @@ def _plan(x: Tensor, state: State, axis: int | None, scale: str, observed: bool)
     if gate is not None:
         wide = x.dtype == torch.float64 or scale != "none"
         judging = _judging(gate, x.dtype, torch.float64 if wide else torch.float32, x.device)
-    both = {"span": span, "OBSERVED": observed, "JUDGED": gate is not None, **_OPTIONS}
+    both = {"span": span, "HEAD": HEAD, "OBSERVED": observed, "JUDGED": gate is not None}
     to_merge = _merge_arguments(x, walk, parts, copies, at)
     pieces = -(-walk.width // to_merge["UNITS"]), -(-span // to_merge["BINS"]) if copies else 1
     sloping = judging.SLOPE != "none"
@@ -260,7 +260,10 @@ def _plan(x: Tensor, state: State, axis: int | None, scale: str, observed: bool)
         merge_grid=(max(pieces) if observed else 1,) if observed or sloping else None,
         scratch=HEAD * programs + (5 * walk.width * parts.blocks if observed else 0),
         copies=copies,
-        to_read=both | _read_arguments(state, walk, parts, copies) | judging._asdict() | {"SCALE": scale},
+        to_read=both
+        | _read_arguments(state, walk, parts, copies)
+        | judging._asdict()
+        | {"SCALE": scale},
         to_merge=both | to_merge,
         by_torch=gate is not None and gate.slope is not None and not sloping,
     )
@@ -407,11 +410,11 @@ def _launch(
         scratch = work.scratch(plan.scratch)
         bins = work.bins if plan.copies else state.histogram
         kernels.read[plan.grid](
-            x, state.memory, bins, scratch, scale=argument, step=step, **plan.to_read
+            x, state.memory, bins, scratch, scale=argument, step=step, **plan.to_read, **OPTIONS
         )
         if plan.merge_grid is not None:
             kernels.merge[plan.merge_grid](
-                state.memory, work.bins, scratch, calls=calls, **plan.to_merge
+                state.memory, work.bins, scratch, calls=calls, **plan.to_merge, **OPTIONS
             )
     if plan.by_torch:
         reference.add_openness(x if scale is None else x.double() / scale, state)
