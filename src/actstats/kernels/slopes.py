@@ -91,7 +91,7 @@ def _everywhere() -> FloatArray:
 def _box(evaluate: Evaluate, gate: Gate) -> Box | None:
     low, high = gate.limits
     for ends in ((0.0, math.inf), (low, high)):
-        x = np.unique(np.concatenate((_everywhere(), _around(*ends))))
+        x = np.unique(np.concatenate((_everywhere(), _around(*ends, low, high))))
         if gate.from_output:
             x = x[(x >= low) & (x <= high)]
         inside, values = (x > ends[0]) & (x < ends[1]), np.abs(evaluate(x))
