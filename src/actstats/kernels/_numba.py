@@ -45,7 +45,6 @@ FLOAT64_MAX = float(np.finfo(np.float64).max)
 FLOAT32_MAX = float(np.finfo(np.float32).max)
 FLOAT32_TINY = np.float32(2.0**-149)
 SCRATCH = TILE + 7 * STRIP + TILE // 2  # words: a tile, the sums of a strip, places
-HALF = np.uint32(0x3F000000)  # bits of 0.5
 LAST_PLACE = W.PIECES * (1 - 2.0**-40)
 SUMS = {"reassoc", "contract", "nsz"}
 
@@ -249,8 +248,10 @@ def _scatter_asymptote(v, places, near, width, first, shift):
     places, width, first = places[: len(v)], np.int32(width), np.int32(first)
     for i in range(len(v)):  # apart from the counting, so that this loop vectorises
         x = _narrow(v[i])
-        distance = np.uint32(_bits(np.float32(1) - abs(x)))
-        distance = np.uint32(distance - np.uint32(distance == HALF))  # belongs to the last bin
+        size = abs(x)
+        distance = np.uint32(_bits(np.float32(1) - size))
+        # 0.5 belongs to the last bin; what is just below it is also half, rounded, from one
+        distance = np.uint32(distance - np.uint32(size == np.float32(0.5)))
         place = np.int32(np.int32(np.uint32(distance >> shift)) - first)
         place = place if place > np.int32(-1) else np.int32(-1)
         place = place if place < width else width
