@@ -46,13 +46,21 @@ def as_float64(values: Any) -> np.ndarray:
 def exact(values: Any) -> Exact:
     """Compute the moments of the finite values in rational arithmetic."""
     flat = as_float64(values)
-    rationals = [Fraction(float(x)) for x in flat[np.isfinite(flat)]]
-    n = len(rationals)
+    finite = flat[np.isfinite(flat)]
+    n = len(finite)
     if n == 0:
         return Exact(0, Fraction(0), Fraction(0), Fraction(0), 0.0)
-    mean = sum(rationals) / n
-    var = sum((x - mean) ** 2 for x in rationals) / n
-    return Exact(n, mean, var, sum(map(abs, rationals)), float(max(map(abs, rationals))))
+    ratios = [x.as_integer_ratio() for x in finite.tolist()]
+    unit = max(below for _, below in ratios)  # powers of two: the largest is common to all
+    whole = [above * (unit // below) for above, below in ratios]
+    total, squares = sum(whole), sum(x * x for x in whole)
+    return Exact(
+        n,
+        mean=Fraction(total, n * unit),
+        var=Fraction(n * squares - total * total, (n * unit) ** 2),
+        abs_sum=Fraction(sum(map(abs, whole)), unit),
+        largest=float(np.abs(finite).max()),
+    )
 
 
 def depth(n: int, merges: int = 0) -> float:
