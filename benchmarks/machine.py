@@ -1,4 +1,4 @@
-"""What a run was measured on: processor, versions and date; never the machine's name."""
+"""What a run was measured on: processor, load, versions and date; never the machine's name."""
 
 from __future__ import annotations
 
@@ -37,6 +37,7 @@ def describe() -> dict[str, object]:
         "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
         "processor": processor(),
         "cores": os.cpu_count(),
+        "load": [round(x, 2) for x in os.getloadavg()] if hasattr(os, "getloadavg") else None,
         "vectors": torch.backends.cpu.get_cpu_capability(),
         "system": platform.system(),
         "python": platform.python_version(),
@@ -47,7 +48,9 @@ def describe() -> dict[str, object]:
 def in_words(machine: dict) -> str:
     """Return the same as one sentence."""
     versions = ", ".join(f"{name} {v}" for name, v in machine["versions"].items() if v)
+    load = machine.get("load")
+    busy = f" Load average at the start: {load[0]:.2f}." if load else ""
     return (
         f"{machine['date']}; {machine['processor']} ({machine['vectors']}), {machine['cores']} "
-        f"cores, {machine['system']}; Python {machine['python']}, {versions}."
+        f"cores, {machine['system']}; Python {machine['python']}, {versions}.{busy}"
     )

@@ -94,6 +94,8 @@ def time_net(name: str, options: argparse.Namespace) -> dict[str, object]:
     repeats = timing.repeats_for(lambda: net.train(net.batch), options.seconds, MULTIPLE)
     measure = {label: measured(net, variant, repeats) for label, variant in watched.items()}
     cpu, wall = timing.interleave(measure, options.rounds, net.label)
+    ours = timing.ratio(cpu[OURS], cpu[NONE]).as_json()
+    print(f"{net.label}: {report.with_interval(ours)} with actstats", file=sys.stderr, flush=True)
     recorder = watched[OURS].recorder
     return {
         "net": name,
