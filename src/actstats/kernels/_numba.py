@@ -36,7 +36,7 @@ TILE = 4096  # values in a tile: 16 KiB of float32
 STRIP = 128  # columns that sums are kept for at a time
 CHUNK = 2048  # samples of a unit between merges: bounds the cancellation of shifted sums
 WIDE_CHUNK = 512  # of many units, whose sums are longer chains of additions
-FEW, FIRST = 64, 8  # of more samples than few, the shift is the mean of the first
+FEW = 32  # samples whose first value is shift enough; of more it is a median
 DIRECT = 512  # values of a run that are worth reading where they lie
 HISTOGRAMS = 4  # private ones: increments of one bin need not wait for each other
 PADDING = 80  # between them, so that no two share their low address bits
@@ -545,11 +545,11 @@ def _begin(v, samples, units, width, keep):
     missing[:width] = 0
     hits[:, :width] = 0
     shift[:units] = np.nan
-    return _settle(v, samples, units, width, shift, sums)
+    return _settle(v, samples, units, width, shift)
 
 
 @njit(nogil=True)
-def _settle(v, samples, units, width, shift, sums):
+def _settle(v, samples, units, width, shift):
     """Shift each unit by its first finite value; until there is one, its shift is NaN."""
     waiting = False
     for j in range(units):
@@ -557,8 +557,8 @@ def _settle(v, samples, units, width, shift, sums):
             first = np.float64(v[j])
             shift[j] = first if np.isfinite(first) else _first_finite(v, j, units)
             waiting |= np.isnan(shift[j])
-    if samples > FEW and not waiting:
-        _improve(v, units, shift, sums)
+    if samples > FEW:
+        _improve(v, units, shift)
     if units == 1:
         shift[:width] = shift[0]
         return waiting
@@ -569,16 +569,23 @@ def _settle(v, samples, units, width, shift, sums):
 
 
 @njit(nogil=True)
-def _improve(v, units, shift, sums):
-    """Shift by the mean of the first values: one may be far from all others."""
-    for r in range(1, FIRST):
-        row = v[r * units : (r + 1) * units]
-        for j in range(units):
-            sums[j] += np.float64(row[j]) - shift[j]
+def _improve(v, units, shift):
+    """Shift by a median of nine values: the first may be far from all others."""
+    gap = len(v) // units // 9 * units
+    a, b, c = v[:units], v[gap : gap + units], v[2 * gap : 2 * gap + units]
+    d, e, f = v[3 * gap :][:units], v[4 * gap :][:units], v[5 * gap :][:units]
+    g, h, i = v[6 * gap :][:units], v[7 * gap :][:units], v[8 * gap :][:units]
     for j in range(units):
-        mean = shift[j] + sums[j] / FIRST
-        shift[j] = mean if np.isfinite(mean) else shift[j]
-        sums[j] = 0
+        first, second = _middle(a[j], b[j], c[j]), _middle(d[j], e[j], f[j])
+        median = np.float64(_middle(first, second, _middle(g[j], h[j], i[j])))
+        shift[j] = median if np.isfinite(median) else shift[j]
+
+
+@njit(nogil=True, inline="always")
+def _middle(a, b, c):
+    low, high = (a, b) if a < b else (b, a)
+    high = high if high < c else c
+    return high if high > low else low
 
 
 @njit(nogil=True, fastmath=SUMS)
@@ -661,7 +668,7 @@ def _rows(source, tile, keep, w, f, state, floats, bins, gate, step):
                 if sample == begin:
                     waiting = _begin(v, end - begin, units, width, keep)
                 elif waiting:
-                    waiting = _settle(v, 0, units, width, keep[0], keep[1])
+                    waiting = _settle(v, 0, units, width, keep[0])
                 _take(v, width, keep, w, f, state, floats, bins, gate)
             _end(end - begin, units, width, c, keep, w, state, floats, step)
 
@@ -711,7 +718,7 @@ def _runs(source, tile, keep, w, f, state, floats, bins, gate, step):
             if samples == 0:
                 waiting = _begin(v, len(v), one, width, keep)
             elif waiting:
-                waiting = _settle(v, 0, one, width, keep[0], keep[1])
+                waiting = _settle(v, 0, one, width, keep[0])
             _take(v, width, keep, w, f, state, floats, bins, gate)
             samples += count
             if samples >= CHUNK or outer == end:

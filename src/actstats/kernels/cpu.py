@@ -67,10 +67,8 @@ def _compiled(dtype: torch.dtype, scaled: bool) -> Callable[[int, int, int], Non
     from actstats.kernels import _numba
 
     name = str(dtype).removeprefix("torch.")
-    scaled = scaled and dtype != torch.float64
-    dispatcher = numba.njit(nogil=True, cache=True)(
-        getattr(_numba, f"scaled_{name}" if scaled else name)
-    )
+    name = f"scaled_{name}" if scaled and dtype != torch.float64 else name
+    dispatcher = numba.njit(nogil=True, cache=True)(getattr(_numba, name))
     folder = Path(dispatcher.stats.cache_path)
     if not any(folder.glob(f"_numba.{name}-*")):
         logger.info("compiling the CPU kernel for %s, once; kept in %s", name, folder)

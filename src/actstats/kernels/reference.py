@@ -204,7 +204,7 @@ def _add_at(counts: Tensor, index: Tensor, keep: Tensor | None = None) -> None:
 def _count_edges(values: Tensor, state: State) -> None:
     """Count between named edges as ``numpy.histogram`` does: last edge closed; no NaN."""
     assert state.edges is not None and state.linear is not None
-    flat = values.flatten()
+    flat = values.flatten().contiguous()  # of others bucketize warns
     index = torch.bucketize(flat, state.edges, right=True)
     last = len(state.edges) - 1
     index = torch.where(flat == state.edges[last], last, index)
