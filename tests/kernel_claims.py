@@ -54,10 +54,16 @@ def gate_of(name, saturation_slope=0.05):
     return make_gate(activations.get(name), saturation_slope)
 
 
+def width_of(x, axis):
+    """Return how many units a tensor has, at least one."""
+    if axis is None or x.dim() == 0:
+        return 1
+    return max(x.shape[axis if axis < x.dim() else -1], 1)
+
+
 def fed(kernel, *xs, unit_axis=-1, scale=None, judged=False, **spec):
     """Return a state that has observed (or judged) tensors one after the other."""
-    pooled = unit_axis is None or xs[0].dim() == 0
-    state = State(Spec(width=1 if pooled else max(xs[0].shape[unit_axis], 1), **spec))
+    state = State(Spec(width=width_of(xs[0], unit_axis), **spec))
     for step, x in enumerate(xs):
         if judged:
             kernel.judge(x, state, unit_axis=unit_axis, step=step)
@@ -149,13 +155,17 @@ def varied(*shape, dtype=torch.float32, special=SPECIAL):
 
 
 def around(gate, dtype):
-    """Return the ends of a gate's intervals as the dtype writes them, and their neighbours."""
+    """Return the ends of a gate's intervals as the dtype writes them, and their neighbours.
+
+    Of a gate for outputs only what the activation can put out.
+    """
     sides = [side or () for side in (gate.low, gate.high, gate.quiet)]
     ends = [end for side in sides for interval in side for end in interval]
     ends = torch.tensor([*ends, *gate.limits, 0.0], dtype=torch.float64)
     x = ends[ends.isfinite()].to(dtype)
     infinity = torch.tensor(math.inf, dtype=dtype)
-    return torch.cat((x, torch.nextafter(x, infinity), torch.nextafter(x, -infinity)))
+    x = torch.cat((x, torch.nextafter(x, infinity), torch.nextafter(x, -infinity)))
+    return x.clamp(*torch.tensor(gate.limits).to(dtype)) if gate.from_output else x
 
 
 def flat(values):
