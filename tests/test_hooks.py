@@ -532,40 +532,6 @@ def test_autocast():
     assert_recorded(recorder, watched)
 
 
-# Dynamo looks at .grad of what it hands over a graph break; users do not see this warning
-hands_over = pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor:UserWarning")
-
-
-@hands_over
-@pytest.mark.parametrize("functional", [False, True])
-def test_compile_counts_as_eager(functional):
-    torch._dynamo.reset()
-    net = nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 2), nn.GELU())
-    x = torch.randn(16, 3)
-    want, _ = recorded(net, x, capture=("output", "input"), functional=functional, backward=False)
-    options = {"capture": ("output", "input"), "functional": functional, "strict": True}
-    with ActivationRecorder(net, **options) as recorder:
-        compiled = torch.compile(net, backend="eager")
-        for _ in range(3):
-            compiled(x)
-            recorder.step()
-    assert list(recorder) == list(want)
-    for site in want:
-        assert recorder[site].calls == 3, site
-        assert recorder[site].count == 3 * want[site].count, site
-        assert recorder[site].mean == pytest.approx(want[site].mean, rel=1e-12), site
-
-
-@hands_over
-def test_a_recorder_of_a_compiled_model_has_plain_names():
-    torch._dynamo.reset()
-    net = torch.compile(nn.Sequential(nn.Linear(3, 4), nn.ReLU()), backend="eager")
-    with ActivationRecorder(net) as recorder:
-        net(torch.randn(4, 3))
-    assert list(recorder) == ["0", "1"]
-    assert recorder["1"].calls == 1
-
-
 # ---- what a site knows of its neighbours ---------------------------------------------------------
 
 

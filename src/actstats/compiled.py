@@ -113,7 +113,7 @@ def _run_call(
 ) -> Tensor:
     found = _hooks.get(int(hook))
     number = 0 if found is None else found.replay(Leaves(paths, tensors), watched)
-    return torch.tensor(number, dtype=torch.int64, device="cpu")
+    return hook.new_full((), number)  # a tensor of its own: a graph may write over it later
 
 
 def _run_gradient(hook: Tensor, number: Tensor, path: str, grad: Tensor) -> None:

@@ -239,7 +239,7 @@ class Slot(_Hook):
         module, shared = self.module(), self.shared
         if module is None:
             return 0
-        self.run(module, (), found.whole())
+        self(module, (), found.whole())
         if self.dead or not watched:
             return 0
         if self.per_call and in_backward():
@@ -580,9 +580,9 @@ class EnterHook(_Hook):
             compiled.trace(self.slot.shared, self.key)
 
     def replay(self, found: Leaves, watched: Sequence[str]) -> int:
-        """Push the module; functions that are called in a graph are not seen."""
+        """Push the module."""
         if not in_backward():
-            self._enter(self.slot.shared.begin_alone)
+            self._enter(self.slot.shared.begin_in_graph)
         return 0
 
     def _enter(self, begin: Callable[[], None]) -> None:

@@ -241,6 +241,8 @@ class ActivationRecorder(Mapping[str, TensorStats]):
             shared.mode = FunctionalMode(shared)
         root = shared.root() if shared.root is not None else None
         self._unseen = {slot: slot.calls for slot in self._compiled_before()}
+        for slot in self._unseen:
+            slot.quick.clear()  # the short way does not count calls
         if self._unseen:
             logger.warning("%s", self._unseen_note())
         for reference, slot, observed, delimits in self._modules:

@@ -142,11 +142,15 @@ class Shared:
 
     def begin(self) -> None:
         """Start a forward: call numbers begin again."""
+        self.begin_in_graph()
+        if self.mode is not None:
+            self.mode.switch(True)
+
+    def begin_in_graph(self) -> None:
+        """Start a forward in a compiled graph, where functions are not seen."""
         self.begin_alone()
         self.now = self.current_phase()
         self.steady = self.mask is None and self.forward > self.searching
-        if self.mode is not None:
-            self.mode.switch(True)
 
     def begin_alone(self) -> None:
         """Start the forward of a module that was called outside the model's."""
