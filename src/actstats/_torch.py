@@ -98,6 +98,22 @@ def unobservable(tensor: Tensor) -> str | None:
     return None
 
 
+def unreadable(tensor: Tensor) -> str | None:
+    """Return why a tensor cannot be observed when code runs; also asks for its memory."""
+    reason = unobservable(tensor)
+    if reason is None and address(tensor) is None:
+        return "no memory of its own (inside vmap, say)"
+    return reason
+
+
+def address(tensor: Tensor) -> int | None:
+    """Return where a tensor's memory begins, None if it has none of its own."""
+    try:
+        return tensor.data_ptr()
+    except RuntimeError:  # a wrapper of torch.func or of batched gradients
+        return None
+
+
 def _dispatches(tensor: Tensor) -> bool:
     """Tell whether a subclass computes in its own way (DTensor, FakeTensor, ...)."""
     own = getattr(type(tensor), "__torch_dispatch__", None)
@@ -105,8 +121,10 @@ def _dispatches(tensor: Tensor) -> bool:
 
 
 def plain(tensor: Tensor) -> Tensor:
-    """Return a detached tensor of a dtype that kernels read."""
-    tensor = tensor.detach()
+    """Return a detached tensor of a dtype that kernels read, its values where its address says."""
+    tensor = tensor.detach().resolve_neg()
+    if tensor._is_zerotensor():
+        tensor = tensor.clone()
     return tensor if tensor.dtype in PLAIN else tensor.float()
 
 

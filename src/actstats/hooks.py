@@ -18,6 +18,7 @@ from torch.utils.hooks import RemovableHandle
 
 from actstats import compiled
 from actstats._torch import (
+    address,
     has_gradient,
     in_backward,
     interpreted,
@@ -27,7 +28,7 @@ from actstats._torch import (
     plain,
     quiet,
     scaler_scale,
-    unobservable,
+    unreadable,
     untraceable,
 )
 from actstats.activations import Activation
@@ -115,12 +116,16 @@ def observe_quickly(leaf: Leaf, x: Any, step: int) -> bool:
         or not x.is_cpu
         or x.layout is not torch.strided
         or x.is_nested
+        or x.is_neg()
         or x.shape != plan.shape
         or (not x.is_contiguous() if plan.contiguous else x.stride() != plan.strides)
     ):
         return False
+    place = address(x)
+    if not place:
+        return False
     if plan.simple:
-        plan.run(plan.address, x.data_ptr(), step)
+        plan.run(plan.address, place, step)
     else:
         plan.take(x, leaf.state, step)
     return True
@@ -215,12 +220,15 @@ class Slot(_Hook):
             return
         shared = self.shared
         if shared.steady and not self.dead:
-            leaf = self.quick.get(shared.now)
+            phase = shared.current_phase()
+            leaf = self.quick.get(phase)
             if leaf is not None and is_ordinary() and observe_quickly(leaf, output, shared.step):
                 shared.observed = True
+                self.calls += 1
+                if shared.sought:
+                    shared.producers[id(output)] = (self, "", weakref.ref(output))
                 if shared.watches and has_gradient(output):
-                    hook = GradientHook(self, "", self.module, shared.now, None)
-                    output.register_hook(hook)
+                    output.register_hook(GradientHook(self, "", self.module, phase, None))
                 return
         self.run(module, args, output)
 
@@ -299,8 +307,8 @@ class Slot(_Hook):
             self._begin_if_alone()
         self.entered = False
         self.calls += 1
-        if self.calls <= 2:
-            self.shared.searching = self.shared.forward + 1
+        if self.calls == 1:
+            self.shared.sought = max(0, self.shared.sought - 1)
         self.index = self._next_index()
         self.forward = self.shared.forward
         self._find_source(args)
@@ -336,7 +344,7 @@ class Slot(_Hook):
         call = self._call_suffix(self.index)
         for path, tensor in leaves(output):
             suffix = call + path
-            reason = unobservable(tensor)
+            reason = unreadable(tensor)
             if reason is not None:
                 shared.skip(self.name + suffix, reason)
                 continue
@@ -355,12 +363,12 @@ class Slot(_Hook):
         call = self._call_suffix(self._next_index())
         capture = self.shared.options.capture
         z = args[0] if args else None
-        if self.z_before and "output" in capture and isinstance(z, Tensor) and not unobservable(z):
+        if self.z_before and "output" in capture and isinstance(z, Tensor) and not unreadable(z):
             self._judge(call, module, z, phase)
         if "input" not in capture:
             return
         for path, tensor in input_leaves(args, kwargs):
-            reason = unobservable(tensor)
+            reason = unreadable(tensor)
             if reason is not None:
                 self.shared.skip(f"{self.name}{call}{path}:input", reason)
             else:
@@ -548,7 +556,7 @@ class GradientHook(_Hook):
 
     def _observe(self, grad: Tensor) -> None:
         slot, shared, module = self.slot, self.slot.shared, self.module()
-        reason = untraceable() or unobservable(grad)
+        reason = untraceable() or unreadable(grad)
         if self.fired:
             reason = "backward ran again through the same forward"
         if reason is not None:

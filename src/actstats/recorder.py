@@ -223,6 +223,7 @@ class ActivationRecorder(Mapping[str, TensorStats]):
         self._scalars: dict[str, Scalar] = {}
         self._shared.step = 0
         self._shared.active = True
+        self._shared.sought = sum(not slot.calls for slot in self._shared.slots)
         self._shared.observed = False
 
     # ---- life cycle ----------------------------------------------------------------------------
@@ -348,6 +349,7 @@ class ActivationRecorder(Mapping[str, TensorStats]):
             )
         keep = (~samples.detach()).flatten().nonzero().flatten()
         self._shared.mask = (tuple(samples.shape), keep)
+        self._shared.steady = False
         self._shared.mask_used = False
 
     @property
@@ -610,6 +612,7 @@ class ActivationRecorder(Mapping[str, TensorStats]):
         self._resumed = {site.key: site for site in (Site(**fields) for fields in state["sites"])}
         for slot in self._shared.slots:
             slot.calls = state["calls"].get(slot.name, 0)
+        self._shared.sought = sum(not slot.calls for slot in self._shared.slots)
         self._shared.skipped.update({(site, why): n for site, why, n in state["skipped"]})
         self._scalars = unpack_scalars(state["scalars"])
         self._last = state["last"]

@@ -78,8 +78,7 @@ class Shared:
         self.forked = False
         self.observed = False  # anything, in the open step
         self.steady = False  # in a forward like the last ones: hooks may take their short way
-        self.now = "train"  # phase of that forward
-        self.searching = 0  # the last forward in which sites look for their sources
+        self.sought = 0  # modules that were not called yet, and will look for their source
         self.busy = False
         self.step = 0
         self.phase: str | None = None
@@ -149,8 +148,7 @@ class Shared:
     def begin_in_graph(self) -> None:
         """Start a forward in a compiled graph, where functions are not seen."""
         self.begin_alone()
-        self.now = self.current_phase()
-        self.steady = self.mask is None and self.forward > self.searching
+        self.steady = self.mask is None
 
     def begin_alone(self) -> None:
         """Start the forward of a module that was called outside the model's."""
@@ -177,7 +175,7 @@ _ALIVE: weakref.WeakSet[Shared] = weakref.WeakSet()
 def _after_fork() -> None:
     """Make recorders inert in a forked worker: their data belong to the parent."""
     for shared in _ALIVE:
-        shared.forked, shared.active = True, False
+        shared.forked, shared.active, shared.steady = True, False, False
 
 
 if hasattr(os, "register_at_fork"):  # not on Windows

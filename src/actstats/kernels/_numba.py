@@ -40,7 +40,7 @@ FEW = 32  # samples whose first value is shift enough; of more it is a median
 DIRECT = 512  # values of a run that are worth reading where they lie
 HISTOGRAMS = 4  # private ones: increments of one bin need not wait for each other
 PADDING = 80  # between them, so that no two share their low address bits
-FLUSH = 1 << 30  # values between flushes of int32 counts
+INT32_SAFE = 1 << 31  # values that may share one bin of an int32 count
 FLOAT64_MAX = float(np.finfo(np.float64).max)
 FLOAT32_MAX = float(np.finfo(np.float32).max)
 FLOAT32_TINY = np.float32(2.0**-149)
@@ -258,7 +258,7 @@ def _scatter_asymptote(v, places, near, width, first, shift):
         side = np.int32(np.int32(x > np.float32(0)) * np.int32(width + np.int32(2)))
         places[i] = np.uint32(np.int32(np.int32(place + np.int32(1)) + side))
     for i in range(len(v)):
-        near[places[i]] += np.int32(1)
+        near[places[i]] += 1
 
 
 @njit(nogil=True)
@@ -750,12 +750,13 @@ def _run(plan, source, tile, scratch, step):
         * (w[W.UNIT_TO] - w[W.UNIT_FROM])
         * (w[W.INNER_TO] - w[W.INNER_FROM])
     )
-    worth_it = w[W.OBSERVED] and values >= 4 * w[W.BINS]
+    worth_it = w[W.OBSERVED] and 4 * w[W.BINS] <= values < INT32_SAFE
     counts = HISTOGRAMS * (w[W.BINS] + PADDING) if worth_it else 0
     nears = 2 * (w[W.ASYMPTOTE_BINS] + 2) if w[W.ASYMPTOTE_BINS] else 0
-    memory = np.zeros(counts + nears, np.int32)
+    half = (counts + 1) // 2  # words of int64 that hold the int32 counts
+    memory = np.zeros(half + nears, np.int64)
     private = carray(_pointer(np.int64(memory.ctypes.data)), counts, np.int32)
-    near = carray(_pointer(np.int64(memory.ctypes.data) + 4 * counts), nears, np.int32)
+    near = carray(_pointer(np.int64(memory.ctypes.data) + 8 * half), nears, np.int64)
     bins = (private, near, places, edges)
     if w[W.ROWS]:
         _rows(source, tile, keep, w, f, state, floats, bins, gate, step)

@@ -147,16 +147,18 @@ class Plan:
             and x.shape == self.shape
             and x.stride() == self.strides
             and axis == self.axis
+            and not x.is_neg()
+            and x.data_ptr() != 0
         )
 
     def take(self, x: Tensor, state: State, step: int) -> None:
         """Read one tensor."""
         if self.large and torch.get_num_threads() > 1:
-            _spread(self, x.data_ptr(), state, step, min(torch.get_num_threads(), MAX_THREADS))
+            _spread(self, x, state, step, min(torch.get_num_threads(), MAX_THREADS))
         else:
             self.run(self.address, x.data_ptr(), step)
         if self.by_torch:
-            reference.add_openness(x, state)
+            reference.add_openness(x.detach(), state)
 
 
 def _plan(
@@ -315,20 +317,28 @@ if hasattr(os, "register_at_fork"):  # not on Windows
     os.register_at_fork(after_in_child=_pool.cache_clear)  # threads do not survive a fork
 
 
-def _spread(plan: Plan, data: int, state: State, step: int, threads: int) -> None:
+def _spread(plan: Plan, x: Tensor, state: State, step: int, threads: int) -> None:
     """Read a tensor with several threads, each into a state of its own; merge these in order."""
     parts = _parts(plan.words, threads)
     private = [State(state.spec) for _ in parts[1:]]
     for words, own in zip(parts[1:], private, strict=True):
         words[W.MEMORY], words[W.CALL] = own.memory.data_ptr(), 0
-    work = [_pool().submit(plan.run, words.ctypes.data, data, step) for words in parts[1:]]
+    work = [
+        _pool().submit(_read, plan, words, own, x, step)
+        for words, own in zip(parts[1:], private, strict=True)
+    ]
     try:
-        plan.run(parts[0].ctypes.data, data, step)
+        _read(plan, parts[0], state, x, step)
     finally:
         for part in work:
             part.result()
     for own in private:
         state.merge(own)
+
+
+def _read(plan: Plan, words: NDArray[np.int64], own: State, x: Tensor, step: int) -> None:
+    """Read a part; all that is read and written lives as long as this runs."""
+    plan.run(words.ctypes.data, x.data_ptr(), step)
 
 
 def _parts(words: NDArray[np.int64], threads: int) -> list[NDArray[np.int64]]:
@@ -364,6 +374,7 @@ def observe(
     if plan is not None and scale is None and plan.fits(x, unit_axis):
         plan.take(x, state, step)
         return
+    x = _plain(x)
     plan = _plan(x, state, unit_axis, scale=scale)
     if plan is None:
         state.calls += 1
@@ -380,6 +391,7 @@ def judge(z: Tensor, state: State, *, unit_axis: int | None = -1, step: int = 0)
     """Judge the inputs of an activation; arguments as of :func:`reference.judge`."""
     plan = state.judge_plan
     if plan is None or not plan.fits(z, unit_axis):
+        z = _plain(z)
         plan = _plan(z, state, unit_axis, observed=False)
         if plan is None:
             for block in _blocks(z, unit_axis):
@@ -387,6 +399,11 @@ def judge(z: Tensor, state: State, *, unit_axis: int | None = -1, step: int = 0)
             return
         state.judge_plan = plan
     plan.take(z, state, step)
+
+
+def _plain(x: Tensor) -> Tensor:
+    """Return a tensor whose memory holds its values: not their negatives, nor nothing for zeros."""
+    return torch.zeros(x.shape, dtype=x.dtype) if x._is_zerotensor() else x.resolve_neg()
 
 
 def _blocks(x: Tensor, axis: int | None) -> Iterator[Tensor]:

@@ -1,0 +1,200 @@
+"""The short way through the hooks records what the long way does."""
+
+import pytest
+import torch
+from torch import nn
+
+from actstats import ActivationRecorder
+from claims import assert_same_integers
+
+
+def both(make, run, **options):
+    """Run the same with both kernels; only the compiled one has a short way."""
+    recorders = []
+    for kernel in ("reference", "cpu"):
+        torch.manual_seed(0)
+        model = make()
+        recorder = ActivationRecorder(model, kernel=kernel, **options)
+        with recorder:
+            run(model, recorder)
+        recorders.append(recorder)
+    return recorders
+
+
+def assert_equal(recorders):
+    """Claim that both kernels saw the same sites, phases and integers."""
+    want, got = (recorder.recording for recorder in recorders)
+    assert list(got) == list(want)
+    assert got.phases == want.phases
+    for phase in want.phases:
+        a, b = want.select(phase=phase), got.select(phase=phase)
+        assert list(a) == list(b)
+        for site in a:
+            assert b[site].calls == a[site].calls, (phase, site)
+            assert_same_integers(a[site], b[site], site=f"{site} in {phase}")
+            assert b.sites[site].source == a.sites[site].source
+
+
+class Teacher(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.net = nn.Sequential(nn.Linear(3, 4), nn.ReLU())
+
+    def forward(self, x):
+        self.eval()
+        target = self.net(x)
+        self.train()
+        return self.net(x) - target
+
+
+def test_a_mode_switched_inside_a_forward():
+    def run(model, recorder):
+        for _ in range(6):
+            model(torch.randn(8, 3))
+            recorder.step()
+
+    recorders = both(Teacher, run)
+    assert_equal(recorders)
+    assert {p: recorders[1].select(phase=p)["net.1"].calls for p in ("eval", "train")} == {
+        "eval": 6,
+        "train": 6,
+    }
+
+
+class Masking(nn.Module):
+    recorder = None
+
+    def __init__(self):
+        super().__init__()
+        self.a, self.b = nn.Linear(3, 4), nn.ReLU()
+
+    def forward(self, x):
+        x = self.a(x)
+        if self.recorder is not None:
+            self.recorder.mask(torch.arange(len(x)) >= 2)
+        return self.b(x)
+
+
+def test_a_mask_set_inside_a_forward():
+    def run(model, recorder):
+        for i in range(6):
+            model.recorder = recorder if i > 3 else None
+            model(torch.randn(8, 3))
+            recorder.step()
+
+    recorders = both(Masking, run)
+    assert_equal(recorders)
+    assert recorders[1]["b"].count == 4 * (4 * 8 + 2 * 2)
+
+
+class Failing(nn.Module):
+    fails = False
+
+    def __init__(self):
+        super().__init__()
+        self.a = nn.Linear(3, 4)
+
+    def forward(self, x):
+        x = self.a(x)
+        if self.fails:
+            raise ValueError("on purpose")
+        return x
+
+
+def test_a_forward_that_failed():
+    def run(model, recorder):
+        for _ in range(5):
+            model(torch.randn(8, 3))
+            recorder.step()
+        model.fails = True
+        with pytest.raises(ValueError, match="on purpose"):
+            model(torch.randn(8, 3))
+        model.eval()
+        model.a(torch.randn(8, 3))
+
+    assert_equal(both(Failing, run))
+
+
+class Rare(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.c, self.r, self.calls = nn.Conv1d(3, 8, 1), nn.ReLU(), 0
+
+    def forward(self, x):
+        x = self.c(x)
+        self.calls += 1
+        return self.r(x) if self.calls % 5 == 0 else x
+
+
+def test_a_module_first_called_late_finds_its_source_and_axis():
+    def run(model, recorder):
+        for i in range(11):
+            model(torch.randn(64 if i == 0 else 32, 3, 16))
+            recorder.step()
+
+    recorders = both(Rare, run)
+    assert_equal(recorders)
+    assert (recorders[1]["r"].units, recorders[1].recording.sites["r"].source) == (8, "c")
+
+
+class Imaginary(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.t = nn.Identity()
+
+    def forward(self, x):
+        return self.t(torch.complex(x, x).conj().imag)
+
+
+def test_a_lazily_negated_tensor():
+    def run(model, recorder):
+        for _ in range(5):
+            model(torch.ones(1, 4))
+            recorder.step()
+
+    recorders = both(Imaginary, run)
+    assert_equal(recorders)
+    assert recorders[1]["t"].mean == -1.0
+
+
+class Zeros(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.t = nn.Identity()
+
+    def forward(self, x):
+        return self.t(x)
+
+
+def test_a_tensor_of_zeros_without_memory():
+    def run(model, recorder):
+        for i in range(6):
+            model(torch.zeros(8, 4) if i < 4 else torch._efficientzerotensor((8, 4)))
+            recorder.step()
+
+    recorders = both(Zeros, run)
+    assert_equal(recorders)
+    assert recorders[1]["t"].zeros == 6 * 32
+
+
+def test_batched_gradients_are_skipped():
+    net = nn.Sequential(nn.Linear(3, 4), nn.Tanh())
+    with ActivationRecorder(net, capture=("output", "grad"), kernel="cpu") as recorder:
+        for _ in range(4):
+            net(torch.randn(8, 3)).sum().backward()
+            recorder.step()
+        y = net(torch.randn(8, 3))
+        grads = torch.stack([torch.ones_like(y), torch.zeros_like(y)])
+        torch.autograd.grad(y, net[0].weight, grads, is_grads_batched=True)
+        net(torch.randn(8, 3)).sum().backward()
+    assert recorder["1:grad"].calls == 5
+    assert any("no memory of its own" in reason for _, reason in recorder.skipped)
+
+
+def test_calls_are_counted_on_the_short_way():
+    net = nn.Sequential(nn.Linear(3, 4))
+    with ActivationRecorder(net, kernel="cpu") as recorder:
+        for _ in range(12):
+            net(torch.randn(8, 3))
+            recorder.step()
+    assert recorder.state_dict()["calls"]["0"] == recorder["0"].calls == 12
