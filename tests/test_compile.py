@@ -145,6 +145,12 @@ def conv_net():
     )
 
 
+def regional(net):
+    for block in net.blocks:
+        block.compile(backend="aot_eager")
+    return net
+
+
 @dataclass
 class Result:
     logits: torch.Tensor
@@ -397,6 +403,53 @@ def test_checkpointing_counts_once(backend):
     assert got["block.fc:grad"].calls == 3
 
 
+@pytest.mark.parametrize("reentrant", [True, False])
+def test_compiled_blocks_inside_checkpoints_count_once(reentrant):
+    class Net(Deep):
+        def forward(self, x):
+            x = self.inner(x)
+            for block in self.blocks:
+                x = checkpoint(block, x, use_reentrant=reentrant)
+            return self.head(x)
+
+    x = torch.randn(5, 3)
+    want, _, _ = recorded(Net, x)
+    got, _, _ = recorded(Net, x, compiler=regional)
+    assert_recorded_alike(got, want)
+
+
+def test_compiled_autograd():
+    x = torch.randn(5, 3)
+    want, _, _ = recorded(Deep, x)
+    with torch._dynamo.compiled_autograd._enable(torch.compile(backend="aot_eager")):
+        got, _, _ = recorded(Deep, x, compiler=compile_whole)
+    assert_recorded_alike(got, want)
+
+
+def test_a_module_that_hands_out_what_the_graph_was_given():
+    class Inner(nn.Module):
+        def __init__(self, first):
+            super().__init__()
+            self.first, self.fc = first, nn.Linear(3, 3)
+
+        def forward(self, x):
+            return self.fc(self.first(x))
+
+    def compile_inner(net):
+        net[1].compile(backend="aot_eager", fullgraph=True)
+        return net
+
+    x = torch.randn(5, 3)
+    for first in (nn.Identity, partial(nn.ReLU, inplace=True)):
+
+        def make(first=first):
+            return nn.Sequential(nn.Linear(3, 3), Inner(first()))
+
+        want, _, _ = recorded(make, x)
+        got, _, _ = recorded(make, x, compiler=compile_inner)
+        assert_recorded_alike(got, want)
+
+
 def test_a_graph_that_breaks_leaves_hooks_to_python():
     class Net(Deep):
         def forward(self, x):
@@ -598,12 +651,6 @@ def test_recording_a_model_that_is_not_compiled_does_not_load_the_compiler():
 
 
 # ---- attaching too late --------------------------------------------------------------------------
-
-
-def regional(net):
-    for block in net.blocks:
-        block.compile(backend="aot_eager")
-    return net
 
 
 LATE = {

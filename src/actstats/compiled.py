@@ -1,9 +1,11 @@
 """What hooks leave in a graph that ``torch.compile`` makes: opaque ops, whose body is the hook.
 
-Every op declares that it changes its recorder's ``order``. It does not touch it, but no compiler
-may then drop the op, repeat it or move it past another one; and a graph that is run twice (by a
-checkpoint, say) finds no version changed. A hook is told by the value of a small tensor, not by a
-Python number or name, so that equal blocks share one graph.
+An op in the forward declares that it changes its recorder's ``order``, so that no compiler drops
+it, repeats it or moves it past another one. It does not touch it, so that a graph that is run
+twice (by a checkpoint, say) finds no version changed. In the backward that would not do, since
+what backward needs of a forward must not be changed by the next forward: that op is an ordered
+effect instead. A hook is told by the value of a small tensor, not by a Python number or name, so
+that equal blocks share one graph.
 """
 
 from __future__ import annotations
@@ -101,8 +103,9 @@ def trace(
             _skip_op(shared.order, hook, path, reason)
 
 
-def _trace_gradient(hook: Tensor, number: Tensor, path: str, grad: Tensor) -> None:
+def _trace_gradient(hook: Tensor, number: Tensor, path: str, grad: Tensor) -> Tensor:
     _gradient_op(hook, number, path, grad)
+    return grad  # as it is: compiled autograd takes None for an absent gradient
 
 
 # ---- when the graph runs -------------------------------------------------------------------------
