@@ -6,7 +6,8 @@ anything is not finite; a second adds shifted sums in float64; a third scatters 
 histogram. Tiles with NaN or Inf take a slow path. Everything that depends on the site or the
 shape stands in the plan, an array of words that ``cpu`` fills in once.
 
-Numba keeps compiled code by this file's time stamp: whatever it calls must stand here.
+Numba keeps compiled code by this file's time stamp: whatever it calls must stand here, and the
+constants of ``_words`` are held to a checksum.
 """
 
 # What numba compiles follows its habits: int32 arithmetic is cast back at each step (else it
@@ -36,7 +37,7 @@ TILE = 4096  # values in a tile: 16 KiB of float32
 STRIP = 128  # columns that sums are kept for at a time
 CHUNK = 2048  # samples of a unit between merges: bounds the cancellation of shifted sums
 WIDE_CHUNK = 512  # of many units, whose sums are longer chains of additions
-FEW = 32  # samples whose first value is shift enough; of more it is a median
+FEW = 16  # samples whose first value is shift enough; of more it is a median
 DIRECT = 512  # values of a run that are worth reading where they lie
 HISTOGRAMS = 4  # private ones: increments of one bin need not wait for each other
 PADDING = 80  # between them, so that no two share their low address bits
@@ -46,6 +47,7 @@ FLOAT32_MAX = float(np.finfo(np.float32).max)
 FLOAT32_TINY = np.float32(2.0**-149)
 SCRATCH = TILE + 7 * STRIP + TILE // 2  # words: a tile, the sums of a strip, places
 LAST_PLACE = W.PIECES * (1 - 2.0**-40)
+WORDS = 0x71E33B4C  # checksum of `_words.py`: a change there has to be a change here
 SUMS = {"reassoc", "contract", "nsz"}
 
 

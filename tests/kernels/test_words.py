@@ -1,0 +1,15 @@
+"""Numba recompiles when `_numba.py` changes; its constants lie in `_words.py`."""
+
+import zlib
+from pathlib import Path
+
+import pytest
+
+from actstats.kernels import _words
+
+_numba = pytest.importorskip("actstats.kernels._numba")
+
+
+def test_a_change_of_the_words_changes_the_compiled_file_too():
+    checksum = zlib.crc32(Path(_words.__file__).read_bytes())
+    assert checksum == _numba.WORDS, f"write 0x{checksum:08X} to `_numba.WORDS`"
