@@ -229,7 +229,7 @@ class TensorStats:
         units: int = 0,
         notes: Mapping[str, str] | None = None,
     ) -> TensorStats:
-        """Read a copy of a state's memory, as :class:`~actstats.kernels.state.Layout` says.
+        """Read a copy of a state's memory, as ``kernels.state.Layout`` says.
 
         The copy is used up: nothing of it is kept, and bins that are no values' become 0.
         """
