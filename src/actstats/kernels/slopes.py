@@ -96,7 +96,7 @@ def _box(evaluate: Evaluate, gate: Gate) -> Box | None:
             x = x[(x >= low) & (x <= high)]
         inside, values = (x > ends[0]) & (x < ends[1]), np.abs(evaluate(x))
         levels = [np.unique(values[part]) for part in (inside, ~inside)]
-        if all(len(level) == 1 for level in levels):
+        if all(len(level) == 1 and np.isfinite(level[0]) for level in levels):
             return Box(*ends, float(levels[0][0]), float(levels[1][0]))
     return None
 
@@ -118,7 +118,10 @@ def _quadratic(evaluate: Evaluate, gate: Gate) -> Quadratic | None:
 
 
 def _table(evaluate: Evaluate) -> Table | None:
-    """Interpolate at Chebyshev's points of each piece; None if it does not fit in between."""
+    """Interpolate at Chebyshev's points of each piece; None if it does not fit in between.
+
+    Nor at both ends: a table is continuous, since rounding may take the neighbour's piece.
+    """
     starts = np.arange(PIECES) / PER_ONE - PIECES / (2 * PER_ONE)
     nodes = (1 - np.cos((np.arange(COEFFICIENTS) + 0.5) * np.pi / COEFFICIENTS)) / 2
     samples = evaluate((starts[:, None] + nodes / PER_ONE).ravel()).reshape(PIECES, -1)
@@ -127,12 +130,11 @@ def _table(evaluate: Evaluate) -> Table | None:
     between = np.linspace(0, 1, 19)
     wanted = evaluate((starts[:, None] + between / PER_ONE).ravel()).reshape(PIECES, -1)
     error = np.abs(coefficients @ (between[:, None] ** np.arange(COEFFICIENTS)).T - wanted)
-    error[:, -1] = 0.0  # the next piece's: checked there
     end = PIECES / (2 * PER_ONE)
     far = np.array([end, end + 1, 100.0, 1e4, 1e30])
     tails = (
         np.abs(evaluate(far) - wanted[-1, -1]).max(),
         np.abs(evaluate(-far) - wanted[0, 0]).max(),
     )
-    fits = max(np.nanmax(error), *tails) <= TOLERANCE and not np.isnan(error).any()
-    return Table(coefficients) if fits else None
+    worst = np.max((error.max(), *tails))  # NaN fits nothing
+    return Table(coefficients) if worst <= TOLERANCE else None
