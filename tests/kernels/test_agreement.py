@@ -10,7 +10,7 @@ from hypothesis.extra.numpy import array_shapes
 
 from actstats import TensorStats, activations
 from actstats.gate import make_gate
-from actstats.kernels import Spec, State, reference, slopes
+from actstats.kernels import Gate, Spec, State, reference, slopes
 from claims import assert_same_integers
 from kernel_claims import (
     DTYPES,
@@ -238,6 +238,16 @@ def test_a_gate_with_many_intervals(kernel):
     gate = make_gate(activations.from_function(ripple, "ripple"))
     assert len(gate.quiet) > 8
     assert_judged_as_reference(kernel, gate, varied(3000, 3), -1)
+
+
+def test_intervals_may_touch_overlap_or_be_empty(kernel):
+    low, high = ((-2.0, -1.0), (-1.5, -0.5)), ((1.0, 2.0), (1.2, 1.5), (2.0, 3.0))
+    for quiet in (low + high, ((-0.1, 0.1), (0.05, 0.2), (7.0, 6.0)), (), None):
+        for sides in ((low, high), (low, ()), ((), ()), (None, high), (None, None)):
+            gate = Gate(*sides, quiet, None, 1.0, from_output=True)
+            for dtype in DTYPES:
+                x = torch.cat((varied(3000, dtype=dtype), around(gate, dtype)))
+                assert_judged_as_reference(kernel, gate, x, None)
 
 
 # ---- one state, many tensors ---------------------------------------------------------------------
