@@ -198,3 +198,39 @@ def test_calls_are_counted_on_the_short_way():
             net(torch.randn(8, 3))
             recorder.step()
     assert recorder.state_dict()["calls"]["0"] == recorder["0"].calls == 12
+
+
+class Fails:
+    """A plan that breaks when it is asked."""
+
+    def repeat(self, *_):
+        raise OverflowError("on purpose")
+
+
+def broken(strict):
+    """Break the plan of a recorder on its short way."""
+    net = nn.Sequential(nn.Linear(3, 4), nn.ReLU())
+    recorder = ActivationRecorder(net, kernel="cpu", strict=strict).attach()
+    for _ in range(4):
+        net(torch.randn(8, 3))
+        recorder.step()
+    slot = next(slot for slot in recorder._shared.slots if slot.name == "1")
+    slot.quick["train"].state.plan = Fails()
+    return net, recorder
+
+
+def test_an_error_on_the_short_way_turns_its_site_off(caplog):
+    net, recorder = broken(strict=False)
+    for _ in range(2):
+        assert net(torch.randn(8, 3)).shape == (8, 4)
+    recorder.detach()
+    assert "on purpose" in recorder.summary().notes[0]
+    assert (recorder["0"].calls, recorder["1"].calls) == (6, 4)
+    assert len(caplog.records) == 1
+
+
+def test_an_error_on_the_short_way_is_raised_if_strict():
+    net, recorder = broken(strict=True)
+    with pytest.raises(OverflowError, match="on purpose"):
+        net(torch.randn(8, 3))
+    recorder.detach()

@@ -10,15 +10,21 @@ import torch
 from torch import Tensor, nn
 
 __all__ = [
+    "PLAIN",
     "compiled_as_they_are",
     "has_gradient",
     "in_backward",
     "innermost_mode",
     "interpreted",
+    "is_compiling",
+    "is_plain",
     "keep_effects",
+    "plain",
     "quiet",
+    "resolved",
     "scaler_scale",
     "unobservable",
+    "unreadable",
     "untraceable",
 ]
 
@@ -31,7 +37,7 @@ _FLOAT8 = tuple(
     if hasattr(torch, name)
 )
 _current_graph_task_id: Callable[[], int] = getattr(torch._C, "_current_graph_task_id", lambda: -1)
-_is_tracing: Callable[[], bool] = getattr(torch.jit, "is_tracing", lambda: False)
+_is_tracing: Callable[[], bool] = getattr(torch._C, "_is_tracing", lambda: False)
 _functorch_level: Callable[[], int | None] = getattr(
     getattr(torch._C, "_functorch", None), "maybe_current_level", lambda: None
 )
@@ -43,17 +49,11 @@ is_compiling = torch.compiler.is_compiling
 _function_mode: Callable[[], bool] = getattr(
     torch._C, "_is_torch_function_mode_enabled", lambda: True
 )
-_native_tracing: Callable[[], bool] = getattr(torch._C, "_is_tracing", _is_tracing)
 
 
 def is_plain() -> bool:
     """Tell whether torch runs as it mostly does: nobody traces, transforms or watches calls."""
-    return not _native_tracing() and _functorch_level() is None and not _function_mode()
-
-
-def is_ordinary() -> bool:
-    """Tell whether this is in addition no recompute in a backward pass."""
-    return is_plain() and _current_graph_task_id() == -1
+    return not _is_tracing() and _functorch_level() is None and not _function_mode()
 
 
 def in_backward() -> bool:
@@ -101,17 +101,12 @@ def unobservable(tensor: Tensor) -> str | None:
 def unreadable(tensor: Tensor) -> str | None:
     """Return why a tensor cannot be observed when code runs; also asks for its memory."""
     reason = unobservable(tensor)
-    if reason is None and address(tensor) is None:
-        return "no memory of its own (inside vmap, say)"
+    if reason is None:
+        try:
+            tensor.data_ptr()
+        except RuntimeError:  # a wrapper of torch.func or of batched gradients
+            return "no memory of its own (inside vmap, say)"
     return reason
-
-
-def address(tensor: Tensor) -> int | None:
-    """Return where a tensor's memory begins, None if it has none of its own."""
-    try:
-        return tensor.data_ptr()
-    except RuntimeError:  # a wrapper of torch.func or of batched gradients
-        return None
 
 
 def _dispatches(tensor: Tensor) -> bool:
@@ -122,10 +117,13 @@ def _dispatches(tensor: Tensor) -> bool:
 
 def plain(tensor: Tensor) -> Tensor:
     """Return a detached tensor of a dtype that kernels read, its values where its address says."""
-    tensor = tensor.detach().resolve_neg()
-    if tensor._is_zerotensor():
-        tensor = tensor.clone()
+    tensor = resolved(tensor.detach())
     return tensor if tensor.dtype in PLAIN else tensor.float()
+
+
+def resolved(tensor: Tensor) -> Tensor:
+    """Return a tensor whose memory holds its values: not their negatives, nor nothing for zeros."""
+    return tensor.clone() if tensor._is_zerotensor() else tensor.resolve_neg()
 
 
 def scaler_scale(scaler: Any) -> float | Tensor:

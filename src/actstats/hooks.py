@@ -18,12 +18,10 @@ from torch.utils.hooks import RemovableHandle
 
 from actstats import compiled
 from actstats._torch import (
-    address,
     has_gradient,
     in_backward,
     interpreted,
     is_compiling,
-    is_ordinary,
     is_plain,
     plain,
     quiet,
@@ -71,7 +69,7 @@ class _Hook:
     @interpreted
     def __call__(self, *args: Any) -> None:
         """Run, or leave an op in the graph that is being compiled, but no trace in an export."""
-        if torch.compiler.is_compiling():
+        if is_compiling():
             if not torch.compiler.is_exporting():
                 self.trace(*args)
             return
@@ -101,34 +99,6 @@ class _Hook:
 
 def _nowhere() -> None:
     return None
-
-
-def observe_quickly(leaf: Leaf, x: Any, step: int) -> bool:
-    """Hand a tensor to compiled code if it is as the last one was; tell whether it is.
-
-    All that compiled code relies on is asked here: it gets an address and no more.
-    """
-    plan = leaf.state.plan
-    if (
-        plan is None
-        or type(x) is not Tensor
-        or x.dtype is not plan.dtype
-        or not x.is_cpu
-        or x.layout is not torch.strided
-        or x.is_nested
-        or x.is_neg()
-        or x.shape != plan.shape
-        or (not x.is_contiguous() if plan.contiguous else x.stride() != plan.strides)
-    ):
-        return False
-    place = address(x)
-    if not place:
-        return False
-    if plan.simple:
-        plan.run(plan.address, place, step)
-    else:
-        plan.take(x, leaf.state, step)
-    return True
 
 
 def call_suffix(number: int) -> str:
@@ -211,31 +181,33 @@ class Slot(_Hook):
 
     # ---- what torch calls ----------------------------------------------------------------------
 
-    @interpreted
-    def __call__(self, module: nn.Module, args: Any, output: Any) -> None:
-        """Observe a module's output, or leave an op in the graph that is being compiled."""
-        if is_compiling():
-            if not torch.compiler.is_exporting():
-                self.trace(module, args, output)
-            return
+    def run(self, module: nn.Module, args: Any, output: Any) -> None:
+        """Observe a module's output; in a forward like the last ones by the kernel's short way."""
         shared = self.shared
-        if shared.steady and not self.dead:
+        if not shared.active or self.dead:
+            return
+        if shared.steady and is_plain() and not in_backward():
             phase = shared.current_phase()
             leaf = self.quick.get(phase)
-            if leaf is not None and is_ordinary() and observe_quickly(leaf, output, shared.step):
-                shared.observed = True
+            if leaf is not None and self.repeats(leaf, output):
                 self.calls += 1
                 if shared.sought:
                     shared.producers[id(output)] = (self, "", weakref.ref(output))
                 if shared.watches and has_gradient(output):
                     output.register_hook(GradientHook(self, "", self.module, phase, None))
                 return
-        self.run(module, args, output)
+        self.observe(module, args, output)
 
-    def run(self, module: nn.Module, args: Any, output: Any) -> None:
-        """Observe a module's output."""
-        if self.shared.active and not self.dead:
-            self.observe(module, args, output)
+    def repeats(self, leaf: Leaf, x: Any) -> bool:
+        """Observe a tensor if it is as the last one was; an error turns the site off."""
+        shared, plan = self.shared, leaf.state.plan
+        try:
+            if plan is None or not plan.repeat(x, leaf.state, leaf.axis, shared.step):
+                return False
+        except Exception as error:
+            shared.failed(self, error)
+        shared.observed = True
+        return True
 
     def trace(self, module: nn.Module, args: Any, output: Any) -> None:
         """Leave an op that observes the output's leaves, and one for each gradient."""
@@ -247,7 +219,7 @@ class Slot(_Hook):
         module, shared = self.module(), self.shared
         if module is None:
             return 0
-        self(module, (), found.whole())
+        self.run(module, (), found.whole())
         if self.dead or not watched:
             return 0
         if self.per_call and in_backward():
@@ -549,8 +521,8 @@ class GradientHook(_Hook):
             return
         if not (self.fired or self.suffix) and self.mask is None and shared.grad_scale is None:
             leaf = slot.quick_gradients.get(self.phase)
-            if leaf is not None and is_plain() and observe_quickly(leaf, grad, shared.step):
-                self.fired = shared.observed = True
+            if leaf is not None and is_plain() and slot.repeats(leaf, grad):
+                self.fired = True
                 return
         slot.guarded(self._observe, grad)
 

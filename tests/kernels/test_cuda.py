@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from actstats import TensorStats, activations
+from actstats import ActivationRecorder, TensorStats, activations
 from actstats.gate import make_gate
 from actstats.kernels import Spec, State, cuda, reference
 from claims import (
@@ -514,3 +514,21 @@ def test_streams_have_their_own_memory():
     first, *others = (TensorStats.from_state(State(s.spec, "cpu", s.memory.cpu())) for s in states)
     for other in others:
         assert_identical(first, other)
+
+
+def test_a_recorder_goes_on_after_its_first_steps():
+    recorders = []
+    for kernel in ("reference", "cuda"):
+        torch.manual_seed(0)
+        net = torch.nn.Sequential(torch.nn.Linear(3, 4), torch.nn.ReLU()).to(DEVICE)
+        recorder = ActivationRecorder(net, capture=("output", "grad"), kernel=kernel, strict=True)
+        with recorder:
+            for _ in range(5):
+                net(torch.randn(8, 3, device=DEVICE)).sum().backward()
+                recorder.step()
+        recorders.append(recorder)
+    want, got = recorders
+    assert list(got) == list(want) == ["0", "0:grad", "1", "1:grad"]
+    for site in want:
+        assert got[site].calls == 5
+        assert_same_integers(got[site], want[site], site=site)

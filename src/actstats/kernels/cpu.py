@@ -28,6 +28,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from actstats._torch import resolved
 from actstats.kernels import _words as W
 from actstats.kernels import reference, slopes
 from actstats.kernels.state import ASYMPTOTE_OCTAVES, Gate, Intervals, Layout, State
@@ -140,16 +141,34 @@ class Plan:
         self.contiguous = x.is_contiguous()
         self.simple = not (self.large or by_torch)
 
-    def fits(self, x: Tensor, axis: int | None) -> bool:
-        """Tell whether it is for this tensor."""
-        return (
-            x.dtype is self.dtype
-            and x.shape == self.shape
-            and x.stride() == self.strides
-            and axis == self.axis
-            and not x.is_neg()
-            and x.data_ptr() != 0
-        )
+    def repeat(self, x: Any, state: State, axis: int | None, step: int) -> bool:
+        """Read a tensor if the plan is for it; tell whether it is.
+
+        All that compiled code relies on is asked here: it gets an address and no more.
+        """
+        if (
+            type(x) is not Tensor
+            or x.dtype is not self.dtype
+            or not x.is_cpu
+            or x.layout is not torch.strided
+            or x.is_nested
+            or x.is_neg()
+            or x.shape != self.shape
+            or axis != self.axis
+            or (not x.is_contiguous() if self.contiguous else x.stride() != self.strides)
+        ):
+            return False
+        try:
+            place = x.data_ptr()
+        except RuntimeError:  # a wrapper of torch.func or of batched gradients
+            return False
+        if not place:  # zeros that no memory was given
+            return False
+        if self.simple:
+            self.run(self.address, place, step)
+        else:
+            self.take(x, state, step)
+        return True
 
     def take(self, x: Tensor, state: State, step: int) -> None:
         """Read one tensor."""
@@ -371,39 +390,38 @@ def observe(
 ) -> None:
     """Add one tensor to the state; arguments as of :func:`reference.observe`."""
     plan = state.plan
-    if plan is not None and scale is None and plan.fits(x, unit_axis):
-        plan.take(x, state, step)
-        return
-    x = _plain(x)
-    plan = _plan(x, state, unit_axis, scale=scale)
-    if plan is None:
-        state.calls += 1
-        for block in _blocks(x, unit_axis):
-            observe(block, state, unit_axis=unit_axis, step=step, scale=scale)
-            state.calls -= 1
-        return
-    if scale is None:
-        state.plan = plan
-    plan.take(x, state, step)
+    if plan is None or scale is not None or not plan.repeat(x, state, unit_axis, step):
+        state.plan = _take(x, state, unit_axis, step, observed=True, scale=scale) or plan
 
 
 def judge(z: Tensor, state: State, *, unit_axis: int | None = -1, step: int = 0) -> None:
     """Judge the inputs of an activation; arguments as of :func:`reference.judge`."""
     plan = state.judge_plan
-    if plan is None or not plan.fits(z, unit_axis):
-        z = _plain(z)
-        plan = _plan(z, state, unit_axis, observed=False)
-        if plan is None:
-            for block in _blocks(z, unit_axis):
-                judge(block, state, unit_axis=unit_axis, step=step)
-            return
-        state.judge_plan = plan
-    plan.take(z, state, step)
+    if plan is None or not plan.repeat(z, state, unit_axis, step):
+        state.judge_plan = _take(z, state, unit_axis, step, observed=False) or plan
 
 
-def _plain(x: Tensor) -> Tensor:
-    """Return a tensor whose memory holds its values: not their negatives, nor nothing for zeros."""
-    return torch.zeros(x.shape, dtype=x.dtype) if x._is_zerotensor() else x.resolve_neg()
+def _take(
+    x: Tensor,
+    state: State,
+    axis: int | None,
+    step: int,
+    *,
+    observed: bool,
+    scale: float | Tensor | None = None,
+) -> Plan | None:
+    """Read a tensor of a new kind; return the plan that others of its kind may use."""
+    x = resolved(x)
+    plan = _plan(x, state, axis, observed=observed, scale=scale)
+    if plan is not None:
+        plan.take(x, state, step)
+        return None if scale is not None else plan
+    for i, block in enumerate(_blocks(x, axis)):
+        plan = _plan(block, state, axis, observed=observed, scale=scale)
+        assert plan is not None  # it is contiguous
+        plan.words[W.CALL] &= i == 0
+        plan.take(block, state, step)
+    return None
 
 
 def _blocks(x: Tensor, axis: int | None) -> Iterator[Tensor]:

@@ -231,6 +231,10 @@ class Plan:
     to_merge: dict[str, Any]
     by_torch: bool  # whether the gate's slope has no formula here
 
+    def repeat(self, x: Any, state: State, axis: int | None, step: int) -> bool:
+        """Return False: there is no shorter way than :func:`observe`, which launches."""
+        return False
+
 
 def _key(x: Tensor, axis: int | None, scale: str) -> tuple[Any, ...]:
     return x.dtype, x.shape, x.stride(), axis, scale
