@@ -177,15 +177,6 @@ def test_how_layouts_are_walked():
     assert cuda._walk(x[::2, 1:, 1:, ::3], -1, 2) is None  # three groups
 
 
-def test_pieces_are_bounded_and_no_smaller_than_need_be():
-    x = torch.randn(4, 6, 3, 5)[:, :, 1:, ::2]
-    with mock.patch.object(cuda, "PIECE", 20):
-        for axis, width in ((-1, 3), (1, 6), (None, 1)):
-            pieces = list(cuda._pieces(x, axis, width))
-            assert sum(len(piece.view(-1)) for piece in pieces) == x.numel()
-            assert all(5 < piece.numel() <= 20 for piece in pieces)
-
-
 @pytest.mark.usefixtures("many")
 def test_places_of_64_bits():
     with mock.patch.object(cuda, "LARGE", 0):
@@ -336,18 +327,6 @@ def test_thresholds_are_met_exactly(dtype):
     stats = observed(cuda, a.to(DEVICE), gate=gate)
     assert_same_integers(stats, observed(reference, a, gate=gate))
     assert stats.judged.low.sum() == (a == a.min()).sum() > 20
-
-
-def test_numbers_are_rounded_into_their_interval():
-    for dtype in (torch.float16, torch.float32):
-        for low, high in ((0.1, 0.3), (-0.3, -0.1), (-math.inf, 0.975), (5e-324, math.inf)):
-            least, largest = cuda._inward((low, high), dtype)
-            for end, inside, way in ((least, least >= low, -1), (largest, largest <= high, 1)):
-                assert inside, (dtype, low, high)
-                if math.isfinite(end):
-                    number = torch.tensor(end, dtype=dtype)
-                    beyond = float(number.nextafter(torch.tensor(way * math.inf, dtype=dtype)))
-                    assert not low <= beyond <= high, (dtype, low, high)
 
 
 @pytest.mark.parametrize("name", BY_INPUT)

@@ -14,10 +14,9 @@ from __future__ import annotations
 import importlib.util
 import itertools
 import logging
-import math
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from pathlib import Path
@@ -32,6 +31,8 @@ from actstats._torch import resolved
 from actstats.kernels import _words as W
 from actstats.kernels import reference, slopes
 from actstats.kernels.state import ASYMPTOTE_OCTAVES, Gate, Intervals, Layout, State
+from actstats.kernels.thresholds import inward, open_interval, sides
+from actstats.kernels.walks import folded, pieces, unit_dimension
 
 __all__ = ["NAME", "judge", "observe", "why_not"]
 
@@ -82,8 +83,6 @@ def _compiled(dtype: torch.dtype, scaled: bool) -> Callable[[int, int, int], Non
 
 
 # ---- plans ---------------------------------------------------------------------------------------
-
-Group = tuple[int, int]  # size, stride
 
 
 class Plan:
@@ -202,7 +201,7 @@ def _plan(
     _describe_state(words, state)
     wide = x.dtype == torch.float64 or scale is not None
     gate = spec.gate if spec.gate is not None and spec.gate.from_output == observed else None
-    held, by_torch = _describe_gate(words, gate, x.dtype, np.float64 if wide else np.float32)
+    held, by_torch = _describe_gate(words, gate, x.dtype, torch.float64 if wide else torch.float32)
     run = _compiled(x.dtype, scale is not None)
     return Plan(x, axis, words, run, (state.memory, state.edges, *held), by_torch)
 
@@ -212,12 +211,9 @@ _NOTHING = {W.ROWS: 1, W.OUTER_TO: 0, W.UNIT_TO: 0, W.INNER_TO: 0}
 
 def _layout(x: Tensor, axis: int | None, width: int) -> dict[int, int] | None:
     """Return how to walk through a tensor: rows of units, or runs of one unit after another."""
-    if axis is None or width == 1 or x.dim() == 0:
-        at = -1
-    else:
-        at = 1 if axis == 1 and x.dim() > 2 else x.dim() - 1
-    unit = (1, 1) if at < 0 else (x.shape[at], x.stride(at))
-    groups = _folded([(x.shape[i], x.stride(i)) for i in range(x.dim()) if i != at])
+    at = unit_dimension(x, axis, width)
+    unit = (1, 1) if at is None else (x.shape[at], x.stride(at))
+    groups = folded(x, at) or [(1, 1)]
     extent = 1 + sum((size - 1) * stride for size, stride in (unit, *groups))
     if unit[0] > 1 and unit[1] == 1 and len(groups) == 1:
         outer, inner, rows = groups[0], 1, True
@@ -237,17 +233,6 @@ def _layout(x: Tensor, axis: int | None, width: int) -> dict[int, int] | None:
     }
 
 
-def _folded(axes: list[Group]) -> list[Group]:
-    """Join axes that lie one inside the other in memory; at least one remains."""
-    groups: list[Group] = []
-    for size, stride in sorted((a for a in axes if a[0] != 1), key=lambda a: -a[1]):
-        if groups and groups[-1][1] == size * stride:
-            groups[-1] = (groups[-1][0] * size, stride)
-        else:
-            groups.append((size, stride))
-    return groups or [(1, 1)]
-
-
 def _describe_state(words: NDArray[np.int64], state: State) -> None:
     spec, at = state.spec, Layout.of(state.spec)
     k = spec.resolution
@@ -265,13 +250,14 @@ def _describe_state(words: NDArray[np.int64], state: State) -> None:
 
 
 def _describe_gate(
-    words: NDArray[np.int64], gate: Gate | None, dtype: torch.dtype, tile: type[np.floating[Any]]
+    words: NDArray[np.int64], gate: Gate | None, dtype: torch.dtype, tile: torch.dtype
 ) -> tuple[tuple[NDArray[np.float64], ...], bool]:
     """Write thresholds and slope; return what is pointed to, and whether torch has the slope."""
     if gate is None:
         return (), False
-    sides, words[W.ACTIVITY] = _sides(gate.at(dtype))
-    rounded = [_rounded(side, tile) for side in sides]
+    *intervals, active = sides(gate.at(dtype))
+    words[W.ACTIVITY] = _ACTIVE[active]
+    rounded = [_disjoint(side, tile) for side in intervals]
     words[W.INTERVALS : W.INTERVALS + 3] = [len(side) for side in rounded]
     bounds = np.array([end for side in rounded for interval in side for end in interval])
     words[W.BOUNDS] = bounds.ctypes.data
@@ -279,8 +265,8 @@ def _describe_gate(
     parameters = words[W.SLOPE_AT : W.SCALE].view(np.float64)
     if isinstance(form, slopes.Box):
         words[W.SLOPE] = W.SLOPE_BOX
-        (low, high), *_ = _rounded(_open(form.low, form.high), tile) or [(1.0, 0.0)]
-        parameters[:4] = low, high, form.inside, form.outside
+        box = inward(open_interval(form.low, form.high), tile)
+        parameters[:4] = *box, form.inside, form.outside
     elif isinstance(form, slopes.Quadratic):
         words[W.SLOPE] = W.SLOPE_QUADRATIC
         parameters[:3] = form.first, form.second, form.gain
@@ -290,37 +276,17 @@ def _describe_gate(
     return (bounds,), form is None and gate.slope is not None
 
 
-def _sides(gate: Gate) -> tuple[tuple[Intervals, Intervals, Intervals], int]:
-    """Return the intervals of low, high and a third kind, and what the third says."""
-    low, high = gate.low or (), gate.high or ()
-    known = gate.low is not None and gate.high is not None
-    if gate.quiet is None:
-        if low == ((-math.inf, 0.0),) and not high:
-            return (low, high, ()), W.ACTIVE_REST
-        return (low, high, _open(0.0, math.inf)), W.ACTIVE_THIRD
-    if known and gate.quiet == low + high:
-        return (low, high, ()), W.ACTIVE_REST
-    return (low, high, gate.quiet), W.ACTIVE_NOT_THIRD
+_ACTIVE = {"rest": W.ACTIVE_REST, "third": W.ACTIVE_THIRD, "not third": W.ACTIVE_NOT_THIRD}
 
 
-def _open(low: float, high: float) -> Intervals:
-    return ((math.nextafter(low, math.inf), math.nextafter(high, -math.inf)),)
-
-
-def _rounded(intervals: Intervals, tile: type[np.floating[Any]]) -> list[tuple[float, float]]:
+def _disjoint(intervals: Intervals, tile: torch.dtype) -> list[tuple[float, float]]:
     """Return intervals that do not overlap, bounded by the outermost values of the dtype inside."""
     result: list[tuple[float, float]] = []
-    for low, high in sorted(intervals):
-        with np.errstate(over="ignore"):
-            least, largest = tile(low), tile(high)
-        if float(least) < low:
-            least = np.nextafter(least, tile(np.inf))
-        if float(largest) > high:
-            largest = np.nextafter(largest, tile(-np.inf))
+    for least, largest in sorted(inward(interval, tile) for interval in intervals):
         if result and least <= result[-1][1]:
-            result[-1] = (result[-1][0], max(result[-1][1], float(largest)))
+            result[-1] = (result[-1][0], max(result[-1][1], largest))
         elif least <= largest:
-            result.append((float(least), float(largest)))
+            result.append((least, largest))
     return result
 
 
@@ -416,21 +382,10 @@ def _take(
     if plan is not None:
         plan.take(x, state, step)
         return None if scale is not None else plan
-    for i, block in enumerate(_blocks(x, axis)):
+    at = unit_dimension(x, axis, state.spec.width)
+    for i, block in enumerate(pieces(x, at, BLOCK)):
         plan = _plan(block, state, axis, observed=observed, scale=scale)
         assert plan is not None  # it is contiguous
         plan.words[W.CALL] &= i == 0
         plan.take(block, state, step)
     return None
-
-
-def _blocks(x: Tensor, axis: int | None) -> Iterator[Tensor]:
-    """Yield contiguous copies of bounded pieces of a tensor; its units are never divided."""
-    at = 1 if axis == 1 and x.dim() > 2 else x.dim() - 1
-    others = [i for i in range(x.dim()) if axis is None or i != at]
-    longest = max(others, key=lambda i: x.shape[i], default=None)
-    if longest is None or x.numel() <= BLOCK or x.shape[longest] == 1:
-        yield x.contiguous()
-        return
-    for part in x.tensor_split(2, dim=longest):
-        yield from _blocks(part, axis)

@@ -17,11 +17,9 @@ host's time, which is what small tensors cost, is ``time.perf_counter`` around a
 from __future__ import annotations
 
 import importlib.util
-import math
 import os
 import struct
 import threading
-from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import lru_cache
@@ -34,6 +32,8 @@ from torch import Tensor
 from actstats import activations
 from actstats.kernels import reference, slopes
 from actstats.kernels.state import ASYMPTOTE_OCTAVES, Gate, Intervals, Layout, State
+from actstats.kernels.thresholds import inward, open_interval, sides
+from actstats.kernels.walks import folded, pieces, unit_dimension
 
 __all__ = ["NAME", "judge", "observe", "why_not"]
 
@@ -88,36 +88,13 @@ class Walk(NamedTuple):
 
 def _walk(x: Tensor, axis: int | None, width: int) -> Walk | None:
     """Return how to walk through a tensor; None if its samples are more than two groups."""
-    at = _unit_dimension(x, axis, width)
-    others = [(x.shape[i], x.stride(i)) for i in range(x.dim()) if i != at and x.shape[i] > 1]
-    groups: list[tuple[int, int]] = []  # (size, stride), the outermost first
-    for size, stride in sorted(others, key=lambda group: -group[1]):
-        if groups and groups[-1][1] == size * stride:  # one lies inside the other
-            groups[-1] = (groups[-1][0] * size, stride)
-        else:
-            groups.append((size, stride))
+    at = unit_dimension(x, axis, width)
+    groups = folded(x, at)
     if len(groups) > 2:
         return None
     unit = (1, 1) if at is None else (x.shape[at], x.stride(at))
     (outer, outer_stride), (inner, inner_stride) = [(1, 0)] * (2 - len(groups)) + groups
     return Walk(outer * inner, inner, outer_stride, inner_stride, *unit)
-
-
-def _unit_dimension(x: Tensor, axis: int | None, width: int) -> int | None:
-    if axis is None or width == 1 or x.dim() == 0:
-        return None
-    return 1 if axis == 1 and x.dim() > 2 else x.dim() - 1
-
-
-def _pieces(x: Tensor, axis: int | None, width: int) -> Iterator[Tensor]:
-    """Yield contiguous copies of bounded pieces; the units are never divided."""
-    at = _unit_dimension(x, axis, width)
-    longest = max((i for i in range(x.dim()) if i != at), key=lambda i: x.shape[i])
-    if x.numel() <= PIECE or x.shape[longest] == 1:
-        yield x.contiguous()
-        return
-    for half in x.tensor_split(2, dim=longest):
-        yield from _pieces(half, axis, width)
 
 
 class Division(NamedTuple):
@@ -159,14 +136,9 @@ class Judging(NamedTuple):
 @lru_cache(maxsize=256)
 def _judging(gate: Gate, dtype: torch.dtype, kind: torch.dtype, device: torch.device) -> Judging:
     """Write a gate down for values that come in one dtype and are compared in another."""
-    at = gate.at(dtype)
-    low, high, third, active = at.low or (), at.high or (), at.quiet or (), "not third"
-    if at.quiet is None:
-        third, active = (_open(0.0, math.inf),), "third"
-    elif at.low is not None and at.high is not None and third == low + high:
-        third, active = (), "rest"
+    low, high, third, active = sides(gate.at(dtype))
     slope, numbers, box = _slope(gate)
-    bounds = [end for pair in (*low, *high, *third, *box) for end in _inward(pair, kind)]
+    bounds = [end for pair in (*low, *high, *third, *box) for end in inward(pair, kind)]
     with torch.inference_mode(False):
         return Judging(
             torch.tensor(bounds, dtype=kind, device=device),
@@ -175,20 +147,6 @@ def _judging(gate: Gate, dtype: torch.dtype, kind: torch.dtype, device: torch.de
             active,
             slope,
         )
-
-
-def _open(low: float, high: float) -> tuple[float, float]:
-    """Return the least and the largest float64 in an open interval."""
-    return math.nextafter(low, math.inf), math.nextafter(high, -math.inf)
-
-
-def _inward(interval: tuple[float, float], dtype: torch.dtype) -> tuple[float, float]:
-    """Return the least and the largest number of a dtype in a closed interval."""
-    ends = torch.tensor(interval, dtype=torch.float64, device="cpu").to(dtype)
-    above, below = (ends.nextafter(torch.full_like(ends, to)) for to in (math.inf, -math.inf))
-    least = ends[0] if ends[0].item() >= interval[0] else above[0]
-    largest = ends[1] if ends[1].item() <= interval[1] else below[1]
-    return least.item(), largest.item()
 
 
 _CURVES: dict[str, tuple[str, *tuple[float, ...]]] = {
@@ -203,7 +161,7 @@ def _slope(gate: Gate) -> tuple[str, tuple[float, ...], Intervals]:
     """Return the kind of a gate's slope, its numbers, and where a box is."""
     form = slopes.form_of(gate)
     if isinstance(form, slopes.Box):
-        return "box", (form.inside, form.outside), (_open(form.low, form.high),)
+        return "box", (form.inside, form.outside), (open_interval(form.low, form.high),)
     if isinstance(form, slopes.Quadratic):
         return "quadratic", (form.gain, form.first, form.second), ()
     if gate.slope is not None and not gate.from_output:
@@ -398,7 +356,8 @@ def _take(
     if plan is not None:
         _launch(plan, x, state, step, scale, calls=1)
         return
-    for i, piece in enumerate(_pieces(x, axis, state.spec.width)):
+    at = unit_dimension(x, axis, state.spec.width)
+    for i, piece in enumerate(pieces(x, at, PIECE)):
         plan = _plan(piece, state, axis, kind, observed)
         assert plan is not None  # it is contiguous
         _launch(plan, piece, state, step, scale, calls=int(i == 0))

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from actstats.kernels.state import ASYMPTOTE_OCTAVES, Intervals, State
+from actstats.kernels.walks import unit_dimension
 from actstats.moments import combine, two_sum
 
 __all__ = ["NAME", "add_openness", "judge", "observe", "why_not"]
@@ -98,11 +99,12 @@ def _blocks(x: Tensor, unit_axis: int | None, width: int) -> Iterator[Tensor]:
 
 
 def _unit_shape(x: Tensor, unit_axis: int | None, width: int) -> tuple[int, int, int]:
-    if unit_axis is None or width == 1:
+    at = unit_dimension(x, unit_axis, width)
+    if at is None:
         return (1, 1, x.numel())
-    if unit_axis == 1 and x.dim() > 2:
-        return (x.shape[0], x.shape[1], x.numel() // (x.shape[0] * x.shape[1]))
-    return (x.numel() // x.shape[-1], x.shape[-1], 1)
+    if at == x.dim() - 1:
+        return (x.numel() // x.shape[at], x.shape[at], 1)
+    return (x.shape[0], x.shape[1], x.numel() // (x.shape[0] * x.shape[1]))
 
 
 def _finite(values: Tensor) -> Tensor | None:
