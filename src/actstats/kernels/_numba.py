@@ -102,28 +102,28 @@ def _half(half):
 # ---- what depends on the dtype -------------------------------------------------------------------
 
 
+def _value(source, i):
+    """Return ``source[i]`` as a float that equals it."""
+
+
+@overload(_value)
+def _value_of(source, i):
+    if source.dtype == types.uint16:  # bfloat16: the upper half of a float32
+        return lambda source, i: _float(np.uint32(np.uint32(source[i]) << np.uint32(16)))
+    if source.dtype == types.int16:  # float16
+        return lambda source, i: _half(np.uint16(source[i]))
+    return lambda source, i: source[i]
+
+
 def _widen(source, i, tile, scale):
     """Return ``source[i]`` in the tile's dtype, divided by the scale where that is float64."""
 
 
 @overload(_widen)
 def _widen_of(source, i, tile, scale):
-    wide = tile.dtype == types.float64
-    if source.dtype == types.uint16:  # bfloat16: the upper half of a float32
-        if wide:
-            return lambda source, i, tile, scale: (
-                np.float64(_float(np.uint32(np.uint32(source[i]) << np.uint32(16)))) / scale
-            )
-        return lambda source, i, tile, scale: _float(
-            np.uint32(np.uint32(source[i]) << np.uint32(16))
-        )
-    if source.dtype == types.int16:  # float16
-        if wide:
-            return lambda source, i, tile, scale: np.float64(_half(np.uint16(source[i]))) / scale
-        return lambda source, i, tile, scale: _half(np.uint16(source[i]))
-    if wide:
-        return lambda source, i, tile, scale: np.float64(source[i]) / scale
-    return lambda source, i, tile, scale: source[i]
+    if tile.dtype == types.float64:
+        return lambda source, i, tile, scale: np.float64(_value(source, i)) / scale
+    return lambda source, i, tile, scale: _value(source, i)
 
 
 def _read(source, start, count, tile, scale):
@@ -774,59 +774,39 @@ def _run(plan, source, tile, scratch, step):
 
 
 @njit(inline="always")
-def _extent(plan):
-    return carray(_pointer(plan), (W.WORDS,), np.int64)[W.EXTENT]
-
-
-@njit(inline="always")
-def _at(scratch):
-    return np.int64(scratch.ctypes.data)
-
-
-def float32(plan, data, step):
+def _enter(plan, data, step, kind, wide):
+    """Read a tensor of one kind of number in tiles of another."""
+    w = carray(_pointer(plan), (W.WORDS,), np.int64)
     scratch = np.empty(SCRATCH, np.int64)
-    tile = carray(_pointer(_at(scratch)), TILE, np.float32)
-    _run(plan, carray(_pointer(data), _extent(plan), np.float32), tile, _at(scratch), step)
+    at = np.int64(scratch.ctypes.data)
+    source = carray(_pointer(data), w[W.EXTENT], kind)
+    _run(plan, source, carray(_pointer(at), TILE, wide), at, step)
     scratch[0] = 0  # it lives until here
 
 
+def float32(plan, data, step):
+    _enter(plan, data, step, np.float32, np.float32)
+
+
 def bfloat16(plan, data, step):
-    scratch = np.empty(SCRATCH, np.int64)
-    tile = carray(_pointer(_at(scratch)), TILE, np.float32)
-    _run(plan, carray(_pointer(data), _extent(plan), np.uint16), tile, _at(scratch), step)
-    scratch[0] = 0
+    _enter(plan, data, step, np.uint16, np.float32)
 
 
 def float16(plan, data, step):
-    scratch = np.empty(SCRATCH, np.int64)
-    tile = carray(_pointer(_at(scratch)), TILE, np.float32)
-    _run(plan, carray(_pointer(data), _extent(plan), np.int16), tile, _at(scratch), step)
-    scratch[0] = 0
+    _enter(plan, data, step, np.int16, np.float32)
 
 
 def float64(plan, data, step):
-    scratch = np.empty(SCRATCH, np.int64)
-    tile = carray(_pointer(_at(scratch)), TILE, np.float64)
-    _run(plan, carray(_pointer(data), _extent(plan), np.float64), tile, _at(scratch), step)
-    scratch[0] = 0
+    _enter(plan, data, step, np.float64, np.float64)
 
 
 def scaled_float32(plan, data, step):
-    scratch = np.empty(SCRATCH, np.int64)
-    tile = carray(_pointer(_at(scratch)), TILE, np.float64)
-    _run(plan, carray(_pointer(data), _extent(plan), np.float32), tile, _at(scratch), step)
-    scratch[0] = 0
+    _enter(plan, data, step, np.float32, np.float64)
 
 
 def scaled_bfloat16(plan, data, step):
-    scratch = np.empty(SCRATCH, np.int64)
-    tile = carray(_pointer(_at(scratch)), TILE, np.float64)
-    _run(plan, carray(_pointer(data), _extent(plan), np.uint16), tile, _at(scratch), step)
-    scratch[0] = 0
+    _enter(plan, data, step, np.uint16, np.float64)
 
 
 def scaled_float16(plan, data, step):
-    scratch = np.empty(SCRATCH, np.int64)
-    tile = carray(_pointer(_at(scratch)), TILE, np.float64)
-    _run(plan, carray(_pointer(data), _extent(plan), np.int16), tile, _at(scratch), step)
-    scratch[0] = 0
+    _enter(plan, data, step, np.int16, np.float64)
