@@ -210,10 +210,16 @@ def time_hook(found: dict[str, ModuleType], options: argparse.Namespace) -> list
 def forwards(
     chain: nn.Module, x: Tensor, watcher: peers.Variant, seconds: float
 ) -> Callable[[], tuple[float, float]]:
-    def block() -> None:
-        chain(x)
+    return watched(lambda: chain(x), watcher, seconds)
 
+
+def watched(
+    block: timing.Block, watcher: peers.Variant, seconds: float, warm: int = 0
+) -> Callable[[], tuple[float, float]]:
+    """Return how to time a block with the watcher attached, which has seen it run before."""
     watcher.attach()
+    for _ in range(warm):
+        block()
     repeats = timing.repeats_for(block, seconds)
     watcher.detach()
 
@@ -254,20 +260,7 @@ def steps(
             net(x)
         watcher.step()
 
-    watcher.attach()
-    for _ in range(64):
-        block()
-    repeats = timing.repeats_for(block, seconds)
-    watcher.detach()
-
-    def measure() -> tuple[float, float]:
-        watcher.attach()
-        try:
-            return timing.clock(block, repeats)
-        finally:
-            watcher.detach()
-
-    return measure
+    return watched(block, watcher, seconds, warm=64)
 
 
 def time_windows(

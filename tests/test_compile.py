@@ -635,7 +635,10 @@ def test_a_recorder_that_is_gone_leaves_a_graph_that_runs():
     early = call(torch.randn(5, 3)).sum()
     del recorder
     early.backward()
+    first = net[0].weight.grad.clone()
     call(torch.randn(5, 3)).sum().backward()
+    assert first.abs().sum() > 0
+    assert not torch.equal(net[0].weight.grad, first)
 
 
 def test_recording_a_model_that_is_not_compiled_does_not_load_the_compiler():

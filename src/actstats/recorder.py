@@ -223,7 +223,7 @@ class ActivationRecorder(Mapping[str, TensorStats]):
         self._scalars: dict[str, Scalar] = {}
         self._shared.step = 0
         self._shared.active = True
-        self._shared.sought = sum(not slot.calls for slot in self._shared.slots)
+        self._shared.seek()
         self._shared.observed = False
 
     # ---- life cycle ----------------------------------------------------------------------------
@@ -242,8 +242,6 @@ class ActivationRecorder(Mapping[str, TensorStats]):
             shared.mode = FunctionalMode(shared)
         root = shared.root() if shared.root is not None else None
         self._unseen = {slot: slot.calls for slot in self._compiled_before()}
-        for slot in self._unseen:
-            slot.quick.clear()  # the short way does not count calls
         if self._unseen:
             logger.warning("%s", self._unseen_note())
         for reference, slot, observed, delimits in self._modules:
@@ -319,11 +317,10 @@ class ActivationRecorder(Mapping[str, TensorStats]):
         if not isinstance(name, str) or not name:
             raise ValueError(f"`name` must be a non-empty string; got {name!r}.")
         before, self._shared.phase = self._shared.phase, name
-        self._shared.steady = False
         try:
             yield
         finally:
-            self._shared.phase, self._shared.steady = before, False
+            self._shared.phase = before
 
     def mask(self, samples: Tensor) -> None:
         """Leave samples out of the next forward: padding tokens, say.
@@ -612,7 +609,7 @@ class ActivationRecorder(Mapping[str, TensorStats]):
         self._resumed = {site.key: site for site in (Site(**fields) for fields in state["sites"])}
         for slot in self._shared.slots:
             slot.calls = state["calls"].get(slot.name, 0)
-        self._shared.sought = sum(not slot.calls for slot in self._shared.slots)
+        self._shared.seek()
         self._shared.skipped.update({(site, why): n for site, why, n in state["skipped"]})
         self._scalars = unpack_scalars(state["scalars"])
         self._last = state["last"]

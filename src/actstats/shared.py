@@ -77,7 +77,7 @@ class Shared:
         self.active = True
         self.forked = False
         self.observed = False  # anything, in the open step
-        self.steady = False  # in a forward like the last ones: hooks may take their short way
+        self.steady = False  # in a forward of the model, without a mask: hooks may take short ways
         self.sought = 0  # modules that were not called yet, and will look for their source
         self.busy = False
         self.step = 0
@@ -116,6 +116,10 @@ class Shared:
     def skip(self, site: str, reason: str) -> None:
         """Count something that could not be observed."""
         self.skipped[site, reason] += 1
+
+    def seek(self) -> None:
+        """Keep in view which site gives out what, until every module has found its source."""
+        self.sought = sum(not slot.calls for slot in self.slots)
 
     def leaves(self) -> Iterator[tuple[str, Leaf]]:
         """Yield every observed leaf with its phase."""

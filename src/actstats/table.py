@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from actstats.activations import Activation
+from actstats.histogram.sparse import merged_counts
 from actstats.kernels import Spec
 from actstats.kernels.state import Layout
 from actstats.moments import Moments
@@ -226,7 +227,7 @@ class SiteTable(Mapping[str, TensorStats]):
         """
         if not (isinstance(other, SiteTable) and self.fits(other)):
             return union(self, other)
-        bins, counts = _merged_bins(self, other)
+        bins, counts = merged_counts((self.bins, self.counts), (other.bins, other.counts))
         return SiteTable(self.columns, self._merged_dense(other), bins, counts)
 
     def _merged_dense(self, other: SiteTable) -> IntArray:
@@ -248,17 +249,6 @@ def union(a: Mapping[str, Any], b: Mapping[str, Any]) -> dict[str, Any]:
     for key, value in b.items():
         merged[key] = merged[key].merge(value) if key in merged else value
     return merged
-
-
-def _merged_bins(a: SiteTable, b: SiteTable) -> tuple[NDArray[np.integer[Any]], IntArray]:
-    """Add the counts of bins that both have; the stable sort finds two ascending runs."""
-    bins = np.concatenate((a.bins, b.bins))
-    order = bins.argsort(kind="stable")
-    bins, counts = bins[order], np.concatenate((a.counts, b.counts))[order]
-    is_first = np.ones(len(bins), np.bool_)
-    np.not_equal(bins[1:], bins[:-1], out=is_first[1:])
-    starts = np.flatnonzero(is_first)
-    return bins[starts], np.add.reduceat(counts, starts)
 
 
 def _ends(sizes: Iterable[int]) -> IntArray:

@@ -171,8 +171,7 @@ class Windows:
         once each time the width doubles.
         """
         self._pending.append(closing)
-        longest = max(map(len, self._by_phase.values()), default=0)
-        self.settle(wait=self.fixed is None and longest + len(self._pending) > CAP)
+        self.settle(wait=self.fixed is None and self._longest + len(self._pending) > CAP)
 
     def settle(self, *, wait: bool = True) -> None:
         """Keep the closed windows whose numbers have arrived, in order; all if ``wait``."""
@@ -182,8 +181,7 @@ class Windows:
     def _add(self, windows: list[Window]) -> None:
         """Append the windows that closed together, one per phase, and keep to the budget."""
         self.restore(windows)
-        if any(len(held) > CAP for held in self._by_phase.values()):
-            self._halve(CAP)
+        self._halve(CAP)
         while self._nbytes_in_all > self.budget:
             if not (self._halve(FLOOR) or self._drop_units() or self._drop_resolution()):
                 self.dropped["what must be kept alone exceeds the budget"] = None
@@ -196,14 +194,18 @@ class Windows:
             self._by_phase.setdefault(window.phase, []).append(window)
 
     @property
+    def _longest(self) -> int:
+        """Windows of the phase that has most."""
+        return max(map(len, self._by_phase.values()), default=0)
+
+    @property
     def _nbytes_in_all(self) -> int:
         held = chain.from_iterable(self._by_phase.values())
         return self.shared.nbytes + sum(window.nbytes for window in held)
 
     def _halve(self, floor: int) -> bool:
         """Merge neighbours of each phase that has more than ``floor`` windows."""
-        longest = max(map(len, self._by_phase.values()), default=0)
-        if self.fixed is not None or longest <= floor:
+        if self.fixed is not None or self._longest <= floor:
             return False
         for held in self._by_phase.values():
             if len(held) > floor:

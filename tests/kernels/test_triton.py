@@ -38,7 +38,7 @@ def test_the_kernel_in_the_interpreter():
 
 def test_it_is_not_imported_before_it_is_used():
     code = "import sys, actstats.kernels.cuda as c; c.why_not(); sys.exit('triton' in sys.modules)"
-    subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
+    assert subprocess.run([sys.executable, "-c", code], check=False, cwd=ROOT).returncode == 0
 
 
 def test_why_it_cannot_run():

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 import numpy as np
 
@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
     from actstats.histogram.bits import FloatArray, IntArray
+
+Index = TypeVar("Index", bound="np.integer[Any]")
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -180,10 +182,7 @@ class SparseHistogram(ABC):
             )
         resolution = min(self.resolution, other.resolution)
         parts = self.coarsen(resolution), other.coarsen(resolution)
-        bins = np.concatenate([part.index for part in parts])
-        counts = np.concatenate([part.counts for part in parts])
-        order = np.argsort(bins, kind="stable")
-        return type(self)(resolution, *_summed_by_index(bins[order], counts[order]))
+        return type(self)(resolution, *merged_counts(*((p.index, p.counts) for p in parts)))
 
     def _counts_without(self, atoms: Mapping[float, int]) -> IntArray:
         """Give the counts less those of the atoms that are counted here."""
@@ -222,9 +221,17 @@ class SparseHistogram(ABC):
         )
 
 
-def _summed_by_index(
-    bins: NDArray[np.int32], counts: IntArray
-) -> tuple[NDArray[np.int32], IntArray]:
+def merged_counts(
+    *parts: tuple[NDArray[Index], IntArray],
+) -> tuple[NDArray[Index], IntArray]:
+    """Merge counts by bin, each part's bins ascending; the stable sort finds ascending runs."""
+    bins = np.concatenate([bins for bins, _ in parts])
+    counts = np.concatenate([counts for _, counts in parts])
+    order = np.argsort(bins, kind="stable")
+    return _summed_by_index(bins[order], counts[order])
+
+
+def _summed_by_index(bins: NDArray[Index], counts: IntArray) -> tuple[NDArray[Index], IntArray]:
     """Add the counts of equal neighbours in ascending `bins`."""
     if not bins.size:
         return bins, counts
