@@ -10,7 +10,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from actstats import activations, histogram, plot
+    from actstats import activations, diagnosis, histogram, plot
+    from actstats.diagnosis import Diagnosis, Finding, diagnose
     from actstats.models import make_mlp
     from actstats.recorder import ActivationRecorder
     from actstats.recording import Recording, Scalar, Window
@@ -20,12 +21,16 @@ __version__ = "0.1.0.dev0"
 
 __all__ = [
     "ActivationRecorder",
+    "Diagnosis",
+    "Finding",
     "Recording",
     "Scalar",
     "TensorStats",
     "Window",
     "__version__",
     "activations",
+    "diagnose",
+    "diagnosis",
     "histogram",
     "make_mlp",
     "plot",
@@ -33,13 +38,16 @@ __all__ = [
 
 _HOME = {
     "ActivationRecorder": "recorder",
+    "Diagnosis": "diagnosis",
+    "Finding": "diagnosis",
     "Recording": "recording",
     "Scalar": "recording",
     "TensorStats": "stats",
     "Window": "recording",
+    "diagnose": "diagnosis",
     "make_mlp": "models",
 }
-_MODULES = ("activations", "histogram", "plot")
+_MODULES = ("activations", "diagnosis", "histogram", "plot")
 
 
 def __getattr__(name: str) -> Any:

@@ -41,6 +41,7 @@ from actstats.sites import (
     leaves,
     lookup,
     matches,
+    trainable,
     unit_axis,
 )
 
@@ -436,6 +437,9 @@ class Slot(_Hook):
             None if activation is None else activation.key,
             self.source,
             self.order,
+            self.shared.places.setdefault((self.name, kind, suffix), len(self.shared.places)),
+            str(tensor.dtype).removeprefix("torch."),
+            trainable(module),
         )
         known = self.shared.axes
         inherits = self.inherits if self.inherits is not None else known.get(tuple(tensor.shape))

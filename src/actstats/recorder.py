@@ -435,7 +435,7 @@ class ActivationRecorder(Mapping[str, TensorStats]):
         """All that was recorded, the open window included, without the model."""
         windows = [*self._windows, *self._open_windows()]
         windows.sort(key=lambda w: (w.first_step, w.last_step))
-        return Recording(windows, self._known_sites(), self._notes())
+        return Recording(windows, self._known_sites(), self._notes(), self._uncalled())
 
     @property
     def latest(self) -> Window | None:
@@ -511,6 +511,16 @@ class ActivationRecorder(Mapping[str, TensorStats]):
     def never_called(self) -> tuple[str, ...]:
         """Return observed modules whose forward has not run: used functionally, or dead code."""
         return tuple(slot.name for slot in self._shared.slots if not slot.calls)
+
+    def _uncalled(self) -> dict[str, str]:
+        """Return modules that were not called, with what is known of their parameters."""
+        modules = ((m(), slot) for m, slot, observed, _ in self._modules if observed)
+        silent = [(m, slot.name) for m, slot in modules if m is not None and not slot.calls]
+        root = self._shared.root() if self._shared.root is not None else None
+        if not silent or root is None:
+            return {}
+        trained = any(p.grad is not None for p in root.parameters())
+        return {name: _use_of_parameters(module, trained) for module, name in silent}
 
     @property
     def skipped(self) -> dict[tuple[str, str], int]:
@@ -640,6 +650,15 @@ class ActivationRecorder(Mapping[str, TensorStats]):
             f"capture={'+'.join(sorted(self._shared.options.capture))}, "
             f"{state}, step {self._step}, {len(self._windows)} windows)"
         )
+
+
+def _use_of_parameters(module: nn.Module, trained: bool) -> str:
+    own = [p for p in module._parameters.values() if p is not None]
+    if not own:
+        return "none"
+    if any(p.grad is not None for p in own):
+        return "used"
+    return "unused" if trained and any(p.requires_grad for p in own) else "unknown"
 
 
 def _remove_all(handles: list[RemovableHandle], shared: Shared) -> None:

@@ -131,6 +131,20 @@ class Window(Mapping[str, TensorStats]):
         """Tell whether all sites of both merge at once."""
         return isinstance(self.stats, SiteTable) and self.stats.fits(other.stats)
 
+    @cached_property
+    def scales(self) -> Mapping[str, float]:
+        """The rms of each site; all at once, so that it can be asked of every window."""
+        if isinstance(self.stats, SiteTable):
+            return self.stats.scales()
+        return {site: stats.rms for site, stats in self.stats.items()}
+
+    @property
+    def non_finite(self) -> tuple[str, ...]:
+        """The sites that saw NaN or Inf."""
+        if isinstance(self.stats, SiteTable):
+            return self.stats.non_finite()
+        return tuple(site for site, s in self.stats.items() if s.nan_count or s.inf_count)
+
     def map(self, change: Any) -> Window:
         """Return the window with ``change(stats)`` for each site's statistics."""
         return replace(self, stats={site: change(stats) for site, stats in self.stats.items()})
@@ -156,6 +170,10 @@ class Recording(Mapping[str, TensorStats]):
         What is known of each site.
     notes : sequence of str, optional
         What was dropped or never seen.
+    never_called : mapping of str to str, optional
+        Modules whose forward did not run, and what is known of their parameters: ``"none"``,
+        ``"used"`` (they have a gradient, so something else calls on them), ``"unused"`` (others
+        have one) or ``"unknown"``.
     """
 
     def __init__(
@@ -163,6 +181,7 @@ class Recording(Mapping[str, TensorStats]):
         windows: Iterable[Window] = (),
         sites: Mapping[str, Site] | None = None,
         notes: Sequence[str] = (),
+        never_called: Mapping[str, str] | None = None,
     ) -> None:
         self.windows: tuple[Window, ...] = tuple(windows)
         seen = dict.fromkeys(site for window in self.windows for site in window)
@@ -172,6 +191,7 @@ class Recording(Mapping[str, TensorStats]):
             for site in sorted(seen, key=lambda key: _place(known.get(key)))
         }
         self.notes: tuple[str, ...] = tuple(notes)
+        self.never_called: dict[str, str] = dict(never_called or {})
         self._merged: dict[str, TensorStats] = {}
 
     # ---- reading -----------------------------------------------------------------------------
@@ -249,7 +269,7 @@ class Recording(Mapping[str, TensorStats]):
             for w in self.windows
             if (phase is None or w.phase == phase) and w.first_step <= last and w.last_step >= first
         )
-        return Recording(windows, self.sites, self.notes)
+        return Recording(windows, self.sites, self.notes, self.never_called)
 
     # ---- joining -----------------------------------------------------------------------------
 
@@ -263,7 +283,8 @@ class Recording(Mapping[str, TensorStats]):
             joined[key] = joined[key].merge(window) if key in joined else window
         windows = sorted(joined.values(), key=lambda w: (w.first_step, w.last_step))
         notes = dict.fromkeys((*self.notes, *other.notes))
-        return Recording(windows, {**other.sites, **self.sites}, tuple(notes))
+        neither = {k: v for k, v in self.never_called.items() if k in other.never_called}
+        return Recording(windows, {**other.sites, **self.sites}, tuple(notes), neither)
 
     # ---- exporting ---------------------------------------------------------------------------
 

@@ -95,6 +95,7 @@ class Shared:
         self.skipped: Counter[tuple[str, str]] = Counter()
         self.off: dict[str, str] = {}
         self.coarsest = 7
+        self.places: dict[tuple[str, str, str], int] = {}  # of sites, in the order they were seen
         self.mode: FunctionalMode | None = None
         self.order = make_order()
         self.pending = Pending()

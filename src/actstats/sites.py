@@ -95,6 +95,12 @@ class Site:
         The site whose tensor went into the module, where it was an observed one.
     order : int
         Place in the model's order of modules.
+    place : int
+        Place in the order in which sites were first seen.
+    dtype : str
+        Of the first tensor seen: ``"float32"``.
+    trainable : bool, optional
+        Whether some parameter of the module's own takes a gradient; None where it has none.
     """
 
     module: str
@@ -104,6 +110,9 @@ class Site:
     activation: str | None = None
     source: str | None = None
     order: int = 0
+    place: int = 0
+    dtype: str = ""
+    trainable: bool | None = None
 
     @property
     def key(self) -> str:
@@ -321,6 +330,12 @@ def _hit(selectors: tuple[Selector, ...], name: str, module: nn.Module) -> bool:
         return bool(selector(name, module))
 
     return any(one(selector) for selector in selectors)
+
+
+def trainable(module: nn.Module) -> bool | None:
+    """Tell whether a parameter of the module's own takes a gradient; None if it has none."""
+    own = [p for p in module._parameters.values() if p is not None]
+    return any(p.requires_grad for p in own) if own else None
 
 
 def _computes(module: nn.Module) -> bool:

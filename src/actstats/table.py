@@ -29,6 +29,7 @@ IntArray = NDArray[np.int64]
 
 HEADER = Layout.OPENNESS + 1  # words of a state's header that are in use
 LAST_ACTIVE = 4  # row of what is judged
+_NON_FINITE = slice(Layout.COUNTS + 2, Layout.COUNTS + 5)  # NaN, +Inf, -Inf
 
 
 class Kept(NamedTuple):
@@ -127,6 +128,10 @@ class Columns:
             dense[header + units :].reshape(5, -1),
         )
 
+    def total(self, by_unit: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return the sums over each site's units."""
+        return np.add.reduceat(by_unit, self._units[:-1]) if len(self.sites) else by_unit
+
     def memory(self, place: int, rows: Rows) -> IntArray:
         """Return memory for one site's state with its dense words in place, and no bins."""
         at = Layout.of(self.sites[place].spec)
@@ -215,6 +220,20 @@ class SiteTable(Mapping[str, TensorStats]):
     @cached_property
     def _rows(self) -> Rows:
         return self.columns.rows(self.dense)
+
+    def scales(self) -> dict[str, float]:
+        """Return the rms of each site, nan where nothing finite was seen."""
+        n, high, low, m2, _ = self._rows.moments
+        mean = high + low
+        squares = self.columns.total(m2 + n * mean * mean)
+        seen = self.columns.total(n)
+        with np.errstate(invalid="ignore"):
+            return dict(zip(self, np.sqrt(squares / seen).tolist(), strict=True))
+
+    def non_finite(self) -> tuple[str, ...]:
+        """Return the sites that saw NaN or Inf."""
+        counts = self._rows.header.view(np.int64)[_NON_FINITE]
+        return tuple(compress(self, np.asarray(counts.any(axis=0))))
 
     def fits(self, other: Mapping[str, TensorStats]) -> bool:
         """Tell whether the other has the same sites, which keep the same."""

@@ -1,0 +1,324 @@
+"""Rules on what flows backward: vanishing and exploding gradients, and none at all."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+from actstats.diagnosis.finding import Finding
+from actstats.diagnosis.reading import Layer, Reading, norm
+from actstats.diagnosis.rule import DoesNotApply
+from actstats.diagnosis.scales import initialisation, rescale, weights_range
+from actstats.diagnosis.thresholds import Thresholds
+from actstats.sites import Site
+from actstats.stats import TensorStats
+
+__all__ = ["exploding_gradient", "no_gradient", "vanishing_gradient"]
+
+
+@dataclass(frozen=True)
+class Step:
+    """What one layer does to the gradient on its way back.
+
+    Parameters
+    ----------
+    layer : Layer
+        The layer whose weights, then gate are passed: from its output to the one before.
+    gate : float
+        rms of dL/dz over that of dL/da: what its activation lets through; nan where z is not seen.
+    weight : float
+        Norm of the gradient before the layer over that of dL/dz (dL/da where z is not seen).
+    """
+
+    layer: Layer
+    gate: float
+    weight: float
+
+    @property
+    def gain(self) -> float:
+        """Both together."""
+        return self.weight if math.isnan(self.gate) else self.gate * self.weight
+
+
+@dataclass(frozen=True)
+class Way:
+    """The way of the gradient from the last layer to the first.
+
+    Parameters
+    ----------
+    layers : tuple of Layer
+        Those whose gradient was seen and is not zero, from the input on.
+    steps : tuple of Step
+        What each but the first does.
+    first, last : TensorStats
+        The gradients at both ends.
+    """
+
+    layers: tuple[Layer, ...]
+    steps: tuple[Step, ...]
+    first: TensorStats
+    last: TensorStats
+
+    @property
+    def decades(self) -> float:
+        """log10 of the first norm over the last: negative where the gradient vanishes."""
+        return math.log10(norm(self.first) / norm(self.last))
+
+    @property
+    def decay(self) -> float:
+        """Decades per layer."""
+        return self.decades / (len(self.layers) - 1)
+
+    @property
+    def gate_gain(self) -> float:
+        """Geometric mean over layers of what the gates let through; nan where none was seen."""
+        return _mean_gain([step.gate for step in self.steps])
+
+    @property
+    def weight_gain(self) -> float:
+        """Geometric mean over layers of what weights and norms do."""
+        return _mean_gain([step.weight for step in self.steps])
+
+
+def way_back(reading: Reading) -> Way:
+    """Return the way of the gradient through the layers.
+
+    Raises
+    ------
+    DoesNotApply
+        If fewer than two layers got a gradient.
+    """
+    found = [(layer, reading.gradient(layer.a)) for layer in reading.layers]
+    seen = [(layer, g) for layer, g in found if g is not None and g.rms > 0]
+    if len(seen) < 2:
+        raise DoesNotApply(f"{len(seen)} layers got a gradient (at least 2 are needed)")
+    steps = []
+    for (_, before), (layer, after) in pairwise(seen):
+        g_z = reading.gradient(layer.z)
+        known = g_z is not None and g_z.rms > 0
+        gate = g_z.rms / after.rms if known and g_z is not None else math.nan
+        through = g_z if known and g_z is not None else after
+        steps.append(Step(layer, gate, norm(before) / norm(through)))
+    layers = tuple(layer for layer, _ in seen)
+    return Way(layers, tuple(steps), seen[0][1], seen[-1][1])
+
+
+def vanishing_gradient(reading: Reading, thresholds: Thresholds) -> Iterator[Finding]:
+    """Find a net whose first layers get next to nothing of the gradient of the last."""
+    way = way_back(reading)
+    if len(way.layers) < thresholds.depth and -way.decades < thresholds.vanished:
+        raise DoesNotApply(
+            f"{len(way.layers)} layers are too few to judge over depth (at least"
+            f" {thresholds.depth})"
+        )
+    if -way.decades < thresholds.vanishing:
+        return
+    yield _vanishing(reading, way, thresholds)
+
+
+def _vanishing(reading: Reading, way: Way, thresholds: Thresholds) -> Finding:
+    shut = way.gate_gain < thresholds.shut_gate or _gates_explain(way)
+    losers = [s for s in way.steps if (s.gate if shut else s.gain) < thresholds.unit_gain]
+    losers = losers or list(way.steps)
+    worst = min(losers, key=lambda s: s.gate if shut else s.gain)
+    cause = "gates" if shut else "weights"
+    site = worst.layer.a.key if shut else _weight_site(worst, losers, reading)
+    if shut:
+        why = f"the activations are shut: they let {way.gate_gain:.2g} through on average"
+        remedy = _open(reading, losers)
+    else:
+        gain = _mean_gain([step.gain for step in losers])
+        why = f"{_names(losers)} pass back {gain:.2g} each: their weights are too small"
+        remedy = rescale(reading, [step.layer for step in losers], gain, worst.layer.a)
+    critical = -way.decades >= thresholds.vanished
+    return Finding(
+        "vanishing-gradient",
+        site,
+        "critical" if critical else "warning",
+        f"the gradient shrinks {10**-way.decades:,.0f}-fold from {way.layers[-1].a.module} to"
+        f" {way.layers[0].a.module} ({way.decay:.2f} decades per layer); {why}.",
+        _evidence(way, cause, thresholds.vanishing),
+        remedy,
+        _since(reading, way, lambda d: -d >= thresholds.vanishing),
+    )
+
+
+def exploding_gradient(reading: Reading, thresholds: Thresholds) -> Iterator[Finding]:
+    """Find a net whose gradient grows towards the input, or in time."""
+    yield from _spikes(reading, thresholds)
+    way = way_back(reading)
+    if len(way.layers) < thresholds.depth and way.decades < thresholds.exploded:
+        return
+    if way.decades < thresholds.exploding or way.decay < thresholds.steep:
+        return
+    worst = max(way.steps, key=lambda step: step.gain)
+    growing = [step for step in way.steps if step.gain > 1 / thresholds.unit_gain]
+    factor = _mean_gain([step.gain for step in growing]) if growing else worst.gain
+    layers = [step.layer for step in growing] or [worst.layer]
+    yield Finding(
+        "exploding-gradient",
+        worst.layer.name if worst.layer.name in reading else worst.layer.a.key,
+        "critical" if way.decades >= thresholds.exploded else "warning",
+        f"the gradient grows {10**way.decades:,.0f}-fold from {way.layers[-1].a.module} to"
+        f" {way.layers[0].a.module} ({way.decay:+.2f} decades per layer).",
+        _evidence(way, "weights", thresholds.exploding),
+        f"Divide the initial weights of {weights_range(layers)} by {factor:.2g}"
+        f" ({initialisation(layers[0])} initialisation gives this), or clip the gradient's norm.",
+        _since(reading, way, lambda d: d >= thresholds.exploding),
+    )
+
+
+def _spikes(reading: Reading, thresholds: Thresholds) -> Iterator[Finding]:
+    """Find the gradient that grew most in time, where it grew beyond the bound."""
+    found = []
+    for site in reading.sites:
+        key = f"{site.key}:grad"
+        if key not in reading or len(reading.windows) < 3:
+            continue
+        history = sorted(reading.scales(key))
+        usual = history[len(history) // 2] if len(history) > 2 else 0.0
+        if usual > 0 and reading.now(key).rms / usual >= thresholds.spike:
+            found.append((reading.now(key).rms / usual, usual, key))
+    if not found:
+        return
+    ratio, usual, key = max(found)
+    yield Finding(
+        "exploding-gradient",
+        key,
+        "critical",
+        f"its gradient's rms is {usual * ratio:.3g}, {ratio:,.0f} times its median over the"
+        f" windows; so it is at {len(found)} sites.",
+        {"rms": usual * ratio, "ratio": ratio, "bound": thresholds.spike, "sites": len(found)},
+        "Lower the learning rate or warm it up, and clip the gradient's norm at a few times its"
+        " usual size.",
+        reading.since(key, lambda s: s.rms >= thresholds.spike * usual),
+    )
+
+
+def no_gradient(reading: Reading, thresholds: Thresholds) -> Iterator[Finding]:
+    """Find layers with weights that no gradient reaches: detached, frozen or cut off."""
+    weighty = [site for site in reading.sites if site.trainable is not None]
+    reached = [s for s in weighty if (g := reading.gradient(s)) is not None and g.rms > 0]
+    if not weighty:
+        raise DoesNotApply("no layer with parameters was seen")
+    for site in weighty:
+        gradient = reading.gradient(site)
+        if gradient is not None and (gradient.rms > 0 or not gradient.finite_count):
+            continue
+        if not site.trainable:
+            yield _frozen(site)
+        elif gradient is None:
+            yield _cut_off(reading, site, reached)
+        elif not _is_bypassed(reading, site, reached):
+            yield _zero(reading, site, gradient)
+
+
+def _frozen(site: Site) -> Finding:
+    return Finding(
+        "no-gradient",
+        site.key,
+        "info",
+        "its parameters do not require a gradient: it is frozen.",
+        {"trainable": 0},
+        f"If that is not on purpose: `{site.module}.requires_grad_(True)`.",
+    )
+
+
+def _cut_off(reading: Reading, site: Site, reached: Sequence[Site]) -> Finding:
+    later = [s for s in reached if reading.place(s.key) > reading.place(site.key)]
+    upto = f" though {later[0].module}, after it, gets one" if later else ""
+    return Finding(
+        "no-gradient",
+        site.key,
+        "critical",
+        f"its parameters want a gradient, and none came back to its output{upto}: the graph is"
+        " cut after it.",
+        {"trainable": 1, "sites_reached": len(reached)},
+        f"Look for `.detach()`, `.item()`, `.data`, `no_grad` or numpy between {site.module} and"
+        f" {later[0].module if later else 'the loss'}.",
+    )
+
+
+def _zero(reading: Reading, site: Site, gradient: TensorStats) -> Finding:
+    return Finding(
+        "no-gradient",
+        site.key,
+        "critical",
+        f"the gradient at its output is exactly 0 in all {gradient.count:,} values.",
+        {"values": gradient.count, "zeros": gradient.zeros, "trainable": 1},
+        "Something after it lets nothing through: weights that are all 0, a dead or saturated"
+        " layer, or a loss that does not depend on it.",
+        reading.since(f"{site.key}:grad", lambda s: not s.rms > 0),
+    )
+
+
+def _is_bypassed(reading: Reading, site: Site, reached: Sequence[Site]) -> bool:
+    """Tell whether layers before it are reached at the first step: a branch that starts at 0."""
+    early = reading.steps < 10
+    return early and any(reading.place(s.key) < reading.place(site.key) for s in reached)
+
+
+# ---- figures -------------------------------------------------------------------------------------
+
+
+def _gates_explain(way: Way) -> bool:
+    """Tell whether the gates lose more decades than the weights do."""
+    gates = sum(math.log10(s.gate) for s in way.steps if s.gate > 0)
+    return gates < -1 and gates < 0.6 * way.decades
+
+
+def _weight_site(worst: Step, losers: Sequence[Step], reading: Reading) -> str:
+    """Return where the weights are to blame: the one far worse than all, else the first."""
+    others = sorted(step.gain for step in losers)
+    alone = len(others) == 1 or others[0] < 0.3 * others[1]
+    layer = worst.layer if alone else losers[0].layer
+    return layer.name if layer.name in reading else layer.a.key
+
+
+def _open(reading: Reading, losers: Sequence[Step]) -> str:
+    layers = [step.layer for step in losers]
+    scales = [reading.now(layer.z.key).rms for layer in layers if layer.z is not None]
+    large = max(scales, default=math.nan)
+    return (
+        f"Bring what feeds {_names(losers)} back to an rms of 1 (it is up to {large:.2g}): put a"
+        f" norm after {weights_range(layers)}, or lower the learning rate that drove it there."
+    )
+
+
+def _names(steps: Sequence[Step]) -> str:
+    first, last = steps[0].layer.a.module, steps[-1].layer.a.module
+    return first if first == last else f"{first}…{last}"
+
+
+def _evidence(way: Way, cause: str, bound: float) -> dict[str, object]:
+    return {
+        "decades": way.decades,
+        "decay_per_layer": way.decay,
+        "bound": bound,
+        "layers": len(way.layers),
+        "first_rms": way.first.rms,
+        "last_rms": way.last.rms,
+        "gate_gain": way.gate_gain,
+        "weight_gain": way.weight_gain,
+        "cause": cause,
+    }
+
+
+def _since(reading: Reading, way: Way, holds: Callable[[float], bool]) -> int:
+    """Return since when the ratio of the two ends breaks the bound."""
+    first, last = (f"{layer.a.key}:grad" for layer in (way.layers[0], way.layers[-1]))
+    sizes = math.log10(norm(way.first) / way.first.rms) - math.log10(norm(way.last) / way.last.rms)
+    since = reading.windows[-1].first_step
+    for window in reversed(reading.windows):
+        ends = window.scales.get(first, 0.0), window.scales.get(last, 0.0)
+        if not (min(ends) > 0 and holds(math.log10(ends[0] / ends[1]) + sizes)):
+            break
+        since = window.first_step
+    return since
+
+
+def _mean_gain(gains: Sequence[float]) -> float:
+    known = [math.log(gain) for gain in gains if gain > 0]  # nan compares false
+    return math.exp(sum(known) / len(known)) if known else math.nan

@@ -1,0 +1,228 @@
+"""Rules on the numbers themselves: NaN and Inf, and what narrow formats cannot hold."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from actstats.diagnosis.finding import Finding, Severity
+from actstats.diagnosis.reading import Reading
+from actstats.diagnosis.rule import DoesNotApply
+from actstats.diagnosis.thresholds import Thresholds
+from actstats.recording import Window
+from actstats.sites import Site, split_key
+from actstats.stats import TensorStats
+
+__all__ = ["FORMATS", "Format", "low_precision_range", "non_finite", "share_below"]
+
+
+# ---- NaN and Inf ---------------------------------------------------------------------------------
+
+
+def non_finite(reading: Reading, thresholds: Thresholds) -> Iterator[Finding]:
+    """Find where the first NaN or Inf was made, forward or backward."""
+    found = next((window for window in reading.windows if window.non_finite), None)
+    if found is None:
+        return
+    offenders = found.non_finite
+    site = _first_offender(reading, offenders)
+    stats = found.stats[site]
+    backward = split_key(site)[1] == "grad"
+    trend = _trend(reading, found)
+    where = "the backward pass" if backward else "the forward pass"
+    message = (
+        f"{stats.nan_count:,} NaN and {stats.inf_count:,} Inf among {stats.count:,} values, first"
+        f" seen here in {where}, in steps {found.first_step}-{found.last_step}"
+    )
+    message += f", then at {len(offenders) - 1} other sites" if len(offenders) > 1 else ""
+    if trend is not None:
+        message += f"; before, the rms of {trend[0]} had grown {trend[1]:.3g}-fold"
+    yield Finding(
+        "non-finite",
+        site,
+        "critical",
+        message + ".",
+        {
+            "nan": stats.nan_count,
+            "inf": stats.inf_count,
+            "values": stats.count,
+            "sites": len(offenders),
+            "backward": int(backward),
+            "growth_before": 1.0 if trend is None else trend[1],
+        },
+        _cure(reading, site, backward, trend),
+        found.first_step,
+    )
+
+
+def _first_offender(reading: Reading, offenders: Sequence[str]) -> str:
+    """Return the first in the forward; else the gradient nearest to the loss.
+
+    What goes into a layer comes before what it gives.
+    """
+    forward = [key for key in offenders if split_key(key)[1] != "grad"]
+    if forward:
+        return min(forward, key=lambda key: (reading.place(key), split_key(key)[1] != "input"))
+    return max(offenders, key=reading.place)
+
+
+def _trend(reading: Reading, found: Window) -> tuple[str, float] | None:
+    """Return the site that grew most over the four windows before, where one doubled."""
+    earlier = [w for w in reading.windows if w.last_step < found.first_step][-4:]
+    if len(earlier) < 2:
+        return None
+    growth = {
+        key: last / first
+        for key, last in earlier[-1].scales.items()
+        if (first := earlier[0].scales.get(key, 0.0)) > 0
+    }
+    key = max(growth, key=lambda k: growth[k], default=None)
+    return None if key is None or not growth[key] > 2 else (key, growth[key])
+
+
+def _cure(reading: Reading, site: str, backward: bool, trend: tuple[str, float] | None) -> str:
+    name = split_key(site)[0]
+    if trend is not None:
+        return (
+            f"It ran away before it broke: lower the learning rate, warm it up or clip gradients;"
+            f" watch {trend[0]}."
+        )
+    if backward:
+        return (
+            f"Look at what is computed from {name}: sqrt, norm, log or division at 0 have no finite"
+            " slope; add a small constant inside."
+        )
+    return (
+        f"Look into {name}: a log, division, sqrt or exp out of its range, or NaN in the data;"
+        " check what goes in with `torch.isfinite`."
+    )
+
+
+# ---- narrow formats ------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Format:
+    """A floating-point format by the exponents of its limits.
+
+    Parameters
+    ----------
+    name : str
+        As torch spells it.
+    normal, subnormal : int
+        log2 of the least normal and of the least positive number.
+    largest : float
+        The largest finite number.
+    """
+
+    name: str
+    normal: int
+    subnormal: int
+    largest: float
+
+
+FORMATS = (
+    Format("float16", -14, -24, 65504.0),
+    Format("bfloat16", -126, -133, float.fromhex("0x1.fep127")),
+    Format("float8_e5m2", -14, -16, 57344.0),
+    Format("float8_e4m3fn", -6, -9, 448.0),
+)
+
+
+def share_below(stats: TensorStats, exponent: int) -> float:
+    """Return the share of non-zero finite values with a size below 2**exponent, exactly.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from actstats import TensorStats
+    >>> share_below(TensorStats.from_tensor(torch.tensor([2.0**-15, 1.0, 0.0, -3.0])), -14)
+    0.3333333333333333
+    """
+    bits = stats.bits
+    total = int(bits.counts.sum())
+    if not total:
+        return 0.0
+    k = bits.resolution
+    size = np.asarray(bits.index) & ((1 << (8 + k)) - 1)  # without the sign
+    limit = max(exponent + 127, 0) << k
+    return int(bits.counts[size < limit].sum()) / total
+
+
+def low_precision_range(reading: Reading, thresholds: Thresholds) -> Iterator[Finding]:
+    """Find what float16 cannot hold: where it is used, a fault; elsewhere, a warning ahead."""
+    half = FORMATS[0]
+    sites = [key for key in reading.recording.sites if reading.now(key).finite_count]
+    if not sites:
+        raise DoesNotApply("no finite value was seen")
+    low = {key: share_below(reading.now(key), half.subnormal) for key in sites}
+    subnormal = {key: share_below(reading.now(key), half.normal) for key in sites}
+    used = [key for key in sites if reading.site(key).dtype == half.name]
+    yield from _overflows(reading, sites, half)
+    yield from _losses(reading, used, subnormal, low, thresholds, "warning")
+    rest = [key for key in sites if key not in set(used)]
+    yield from _losses(reading, rest, low, low, thresholds, "info")
+
+
+def _overflows(reading: Reading, sites: Sequence[str], half: Format) -> Iterator[Finding]:
+    """Report the site with the largest value, where it is near or beyond float16's largest."""
+    ends = {key: (reading.whole(key).min, reading.whole(key).max) for key in sites}
+    sizes = {key: max(abs(low), abs(high)) for key, (low, high) in ends.items()}
+    key = max(sizes, key=lambda k: sizes[k])
+    site, size = reading.site(key), sizes[key]
+    limit = half.largest / 2 if site.dtype == half.name else half.largest
+    if size <= limit:
+        return
+    beyond = [k for k in sizes if sizes[k] > limit]
+    yield Finding(
+        "low-precision-range",
+        key,
+        "warning",
+        f"its values reach {size:.3g}; float16 ends at {half.largest:,.0f}"
+        f" ({len(beyond)} sites come near or beyond).",
+        {"largest": size, "bound": limit, "sites": len(beyond), **_table(reading.now(key))},
+        "Use bfloat16 for autocast, keep this layer in float32, or normalise before it.",
+    )
+
+
+def _losses(
+    reading: Reading,
+    sites: Sequence[str],
+    share: dict[str, float],
+    flushed: dict[str, float],
+    thresholds: Thresholds,
+    severity: Severity,
+) -> Iterator[Finding]:
+    """Report the site that loses most of its values, where one loses too many."""
+    lossy = [key for key in sites if share[key] >= thresholds.underflow]
+    if not lossy:
+        return
+    key = max(lossy, key=lambda k: share[k])
+    site: Site = reading.site(key)
+    verb = "are" if severity == "warning" else "would be"
+    yield Finding(
+        "low-precision-range",
+        key,
+        severity,
+        f"{100 * share_below(reading.now(key), -14):.0f} % of its non-zero values {verb} below"
+        f" float16's normal range, {100 * flushed[key]:.0f} % below its least number"
+        f" ({len(lossy)} sites lose as much; recorded in {site.dtype}).",
+        {
+            "share": share[key],
+            "bound": thresholds.underflow,
+            "sites": len(lossy),
+            **_table(reading.now(key)),
+        },
+        "Scale the loss (GradScaler), or use bfloat16, which has float32's range.",
+    )
+
+
+def _table(stats: TensorStats) -> dict[str, float]:
+    """Return the shares below each format's normal and least numbers."""
+    shares = {}
+    for form in FORMATS:
+        shares[f"below_normal_{form.name}"] = share_below(stats, form.normal)
+        shares[f"below_least_{form.name}"] = share_below(stats, form.subnormal)
+    return shares

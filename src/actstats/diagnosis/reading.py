@@ -1,0 +1,232 @@
+"""A recording as rules read it: sites in the order of the forward, layers, and what is recent."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+from actstats.diagnosis.thresholds import Thresholds
+from actstats.recording import Recording, Window, default_phase, merge_leading
+from actstats.sites import Site, base_name, join_key, site_order, split_key
+from actstats.stats import TensorStats
+
+__all__ = ["Layer", "Reading"]
+
+_NO_LAYERS = ("Norm", "Embedding", "Dropout", "Pool")  # parts of names of module classes
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One step of the way through the net: an activation and what goes into it, or weights.
+
+    Parameters
+    ----------
+    a : Site
+        What the layer gives: an activation's output, or a weight layer's where none is seen.
+    z : Site, optional
+        What goes into the activation, where a site gives it.
+    weights : str, optional
+        The module whose weights made it.
+    """
+
+    a: Site
+    z: Site | None = None
+    weights: str | None = None
+
+    @property
+    def name(self) -> str:
+        """The module to name when the layer's weights are to be changed."""
+        return self.weights or self.a.module
+
+
+class Reading:
+    """What rules read of a recording; one phase of it, never the model.
+
+    Parameters
+    ----------
+    recording : Recording
+        Windows of sites. Of several phases train's are read, else the first's.
+    thresholds : Thresholds
+        For what counts as recent.
+
+    Attributes
+    ----------
+    phase : str or None
+        The phase that is read.
+    kinds : set of str
+        What was recorded, of "output", "input" and "grad".
+    sites : tuple of Site
+        Sites of outputs, in the order in which they were first seen.
+    """
+
+    def __init__(self, recording: Recording, thresholds: Thresholds) -> None:
+        self.phase = default_phase(recording.phases)
+        self.recording = recording if self.phase is None else recording.select(phase=self.phase)
+        self.thresholds = thresholds
+        self.windows: tuple[Window, ...] = self.recording.windows
+        known = sorted(self.recording.sites.values(), key=_forward_order)
+        self._sites = {site.key: site for site in known}
+        self.kinds = {site.kind for site in self._sites.values()}
+        self.sites = tuple(site for site in self._sites.values() if site.kind == "output")
+        self._place = {_position(site): i for i, site in enumerate(self.sites)}
+        self._leading = merge_leading(self.windows)
+        self._now: dict[str, TensorStats] = {}
+
+    # ---- steps ---------------------------------------------------------------------------------
+
+    @property
+    def steps(self) -> int:
+        """Steps from the first window to the last."""
+        if not self.windows:
+            return 0
+        return self.windows[-1].last_step - self.windows[0].first_step + 1
+
+    @property
+    def first_step(self) -> int:
+        """Step that the recording begins with."""
+        return self.windows[0].first_step if self.windows else 0
+
+    @cached_property
+    def _recent(self) -> list[Window]:
+        """The last windows that hold the recent share of the steps, at least one."""
+        wanted, held, steps = self.thresholds.recent * self.steps, [], 0
+        for window in reversed(self.windows):
+            held.append(window)
+            steps += window.last_step - window.first_step + 1
+            if steps >= wanted:
+                break
+        return merge_leading(reversed(held))
+
+    # ---- statistics ----------------------------------------------------------------------------
+
+    def __contains__(self, key: str) -> bool:
+        return key in self._sites
+
+    def site(self, key: str) -> Site:
+        """Return what is known of a site."""
+        return self._sites[key]
+
+    def now(self, key: str) -> TensorStats:
+        """Return a site's recent statistics; earlier windows are added until a unit has enough."""
+        if key not in self._now:
+            recent = _pooled(self._recent, key)
+            enough = self.thresholds.enough_samples
+            if recent.finite_count and recent.moments.n.max() >= enough:
+                self._now[key] = recent
+            else:
+                self._now[key] = self._back_to_enough(key)
+        return self._now[key]
+
+    def _back_to_enough(self, key: str) -> TensorStats:
+        stats = TensorStats.empty()
+        for window in reversed(self.windows):
+            if key in window.stats:
+                stats = window.stats[key].merge(stats)
+                if stats.finite_count and stats.moments.n.max() >= self.thresholds.enough_samples:
+                    break
+        return stats
+
+    def whole(self, key: str) -> TensorStats:
+        """Return a site's statistics over all windows."""
+        return _pooled(self._leading, key)
+
+    def history(self, key: str) -> Iterator[tuple[Window, TensorStats]]:
+        """Yield a site's windows in order of time."""
+        return ((w, w.stats[key]) for w in self.windows if key in w.stats)
+
+    def scales(self, key: str) -> list[float]:
+        """Return a site's rms in each window that saw a finite value there, in order of time."""
+        scales = (window.scales.get(key, math.nan) for window in self.windows)
+        return [scale for scale in scales if not math.isnan(scale)]
+
+    def since(self, key: str, holds: Callable[[TensorStats], bool]) -> int:
+        """Return the first step of the unbroken run of last windows in which something holds."""
+        since = self.windows[-1].first_step
+        for window in reversed(self.windows):
+            if key in window.stats:
+                if not holds(window.stats[key]):
+                    break
+                since = window.first_step
+        return since
+
+    # ---- places --------------------------------------------------------------------------------
+
+    def place(self, key: str | None) -> int:
+        """Return a site's place in the forward, gradients at their output's; -1 for the net."""
+        if key is None:
+            return -1
+        site = self._sites.get(key)
+        name = split_key(key)[0]
+        own = self._place.get(name if site is None else _position(site))
+        if own is not None:
+            return own
+        first = (i for i, s in enumerate(self.sites) if s.module == base_name(name))
+        return next(first, len(self.sites))
+
+    def gradient(self, site: Site | None) -> TensorStats | None:
+        """Return the recent gradient of the loss with respect to an output, where it was seen."""
+        if site is None:
+            return None
+        key = join_key((_position(site), "grad"))
+        return self.now(key) if key in self else None
+
+    @cached_property
+    def layers(self) -> tuple[Layer, ...]:
+        """Activations in the order of the forward; weight layers where the net has few of them."""
+        gates = [site for site in self.sites if site.activation is not None]
+        if len(gates) > 2:
+            return tuple(self._layer(site) for site in gates)
+        return tuple(Layer(site, weights=site.module) for site in self.sites if _has_weights(site))
+
+    def _layer(self, gate: Site) -> Layer:
+        z = self._sites.get(gate.source or "")
+        return Layer(gate, z, self._weights_of(z))
+
+    def _weights_of(self, site: Site | None, far: int = 4) -> str | None:
+        """Return the weight layer that a tensor comes from, through norms and the like."""
+        while site is not None and far:
+            if _has_weights(site):
+                return site.module
+            site, far = self._sites.get(site.source or ""), far - 1
+        return None
+
+
+def norm(stats: TensorStats) -> float:
+    """Return the root mean square over calls of the Euclidean norm of one call's values.
+
+    Unlike the rms it can be compared between layers of different sizes: a layer that hands on
+    its gradient unchanged keeps the norm.
+    """
+    return stats.rms * math.sqrt(stats.count / stats.calls) if stats.calls else math.nan
+
+
+def spread(stats: TensorStats) -> float:
+    """Return the root mean square over units of their standard deviation over samples.
+
+    What depends on the input: a layer of constants has none. The tensor's std where units are
+    pooled.
+    """
+    deviations = stats.unit_std
+    if deviations is None:
+        return stats.std
+    squares = (deviations * deviations)[stats.moments.n > 0]
+    return math.sqrt(float(squares.mean())) if squares.size else math.nan
+
+
+def _pooled(windows: Sequence[Window], key: str) -> TensorStats:
+    return sum((w.stats[key] for w in windows if key in w.stats), start=TensorStats.empty())
+
+
+def _position(site: Site) -> str:
+    return f"{site.module}{site.leaf}"
+
+
+def _forward_order(site: Site) -> tuple[object, ...]:
+    return site.place, site_order(site)
+
+
+def _has_weights(site: Site) -> bool:
+    """Tell whether a site is given by weights: neither by a norm nor by looking things up."""
+    return site.trainable is not None and not any(part in site.module_type for part in _NO_LAYERS)

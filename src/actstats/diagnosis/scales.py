@@ -1,0 +1,265 @@
+"""Rules on the scale of what flows forward: signal, growth, drift, and the input itself."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from actstats.activations import activation_from_key
+from actstats.diagnosis.finding import Finding, Severity
+from actstats.diagnosis.reading import Layer, Reading, spread
+from actstats.diagnosis.rule import DoesNotApply
+from actstats.diagnosis.thresholds import Thresholds
+from actstats.sites import Site
+
+__all__ = ["exploding_activation", "input_independent", "scale_drift", "unnormalised_input"]
+
+ORDINARY = 1.0  # growth is counted from here: what grows up to it harms nobody
+
+
+def input_independent(reading: Reading, thresholds: Thresholds) -> Iterator[Finding]:
+    """Find layers that give nearly the same whatever goes in."""
+    sites = [layer.a for layer in reading.layers]
+    judged = [s for s in sites if not reading.now(s.key).why("signal_fraction")]
+    if not judged:
+        raise DoesNotApply("no layer here tells its units apart over several samples")
+    gains = _signal_gains(reading)
+    lost = [s for s in judged if reading.now(s.key).signal_fraction < thresholds.signal]
+    for i, site in enumerate(lost):
+        yield _lost_signal(reading, site, lost[i:], gains, thresholds)
+
+
+def _signal_gains(reading: Reading) -> dict[str, float]:
+    """Return what share of the spread over samples each layer passes on, by its site."""
+    spreads = [spread(reading.now(layer.a.key)) for layer in reading.layers]
+    pairs = zip(reading.layers[1:], spreads[:-1], spreads[1:], strict=True)
+    return {layer.a.key: after / before for layer, before, after in pairs if before > 0}
+
+
+def _lost_signal(
+    reading: Reading,
+    site: Site,
+    onward: Sequence[Site],
+    gains: dict[str, float],
+    thresholds: Thresholds,
+) -> Finding:
+    """Report a layer; as gravely as what becomes of the signal in the ones that follow it."""
+    stats = reading.now(site.key)
+    least = min(onward, key=lambda s: reading.now(s.key).signal_fraction)
+    fraction, end = stats.signal_fraction, reading.now(least.key).signal_fraction
+    weak = [
+        layer for layer in reading.layers if gains.get(layer.a.key, math.inf) < thresholds.unit_gain
+    ]
+    shrinking = [gains[layer.a.key] for layer in weak]
+    gain = math.exp(float(np.mean(np.log(shrinking)))) if shrinking and min(shrinking) > 0 else 0.0
+    message = (
+        f"its output hardly depends on the input: {100 * fraction:.2g} % of its mean square varies"
+        " over samples, the rest is the same for all"
+    )
+    if least is not site:
+        message += f", down to {100 * end:.2g} % at {least.module}"
+    if shrinking and gain:
+        message += f"; {_range(weak)} pass on {gain:.2g} of the spread each"
+    evidence = {
+        "signal_fraction": fraction,
+        "least_signal_fraction": end,
+        "bound": thresholds.signal,
+        "spread": spread(stats),
+        "gain_per_layer": gain,
+        "shrinking_layers": len(weak),
+        "samples": int(stats.moments.n.min()),
+    }
+    since = reading.since(site.key, lambda s: s.signal_fraction < thresholds.signal)
+    return Finding(
+        "input-independent",
+        site.key,
+        "critical" if end < thresholds.lost_signal else "warning",
+        message + ".",
+        evidence,
+        rescale(reading, weak, gain, site),
+        since,
+    )
+
+
+def exploding_activation(reading: Reading, thresholds: Thresholds) -> Iterator[Finding]:
+    """Find where activations grow over the depth of the net, or are huge."""
+    sites = _growing_sites(reading)
+    scales = [reading.now(site.key).rms for site in sites]
+    if len(sites) < 2:
+        raise DoesNotApply("fewer than two layers were seen")
+    first = max(ORDINARY, next((s for s in scales if s > 0), 0.0))
+    before = _input_scale(reading, sites[0])
+    for site, scale in zip(sites, scales, strict=True):
+        steep = scale / before >= thresholds.steep_growth
+        grown = scale / first >= thresholds.growth and scale > before
+        if steep or grown or scale >= thresholds.large:
+            yield _explosion(reading, site, scale, before, first, thresholds)
+        before = max(ORDINARY, scale)
+
+
+def _growing_sites(reading: Reading) -> list[Site]:
+    """Return the sites whose scale their own parameters set."""
+    return [site for site in reading.sites if site.trainable is not None]
+
+
+def _input_scale(reading: Reading, site: Site) -> float:
+    key = f"{site.module}:input"
+    return max(ORDINARY, reading.now(key).rms) if key in reading else ORDINARY
+
+
+def _explosion(
+    reading: Reading,
+    site: Site,
+    scale: float,
+    before: float,
+    first: float,
+    thresholds: Thresholds,
+) -> Finding:
+    factor, total = scale / before, scale / first
+    critical = scale >= thresholds.large or total >= thresholds.growth**2
+    return Finding(
+        "exploding-activation",
+        site.key,
+        "critical" if critical else "warning",
+        f"its outputs have an rms of {scale:.3g}, {factor:.3g} times the layer before and"
+        f" {total:.3g} times the first layer.",
+        {
+            "rms": scale,
+            "over_layer_before": factor,
+            "over_first_layer": total,
+            "bound": thresholds.growth,
+            "steep_bound": thresholds.steep_growth,
+            "samples": int(reading.now(site.key).moments.n.min()),
+        },
+        f"Divide the weights of {site.module} by {factor:.2g}, or normalise after it"
+        f" ({_norm_for(site, reading)}).",
+        reading.since(site.key, lambda s: s.rms >= 0.5 * scale),
+    )
+
+
+def scale_drift(reading: Reading, thresholds: Thresholds) -> Iterator[Finding]:
+    """Find layers whose outputs grow or shrink over the steps."""
+    if len(reading.windows) < 3:
+        raise DoesNotApply(f"{len(reading.windows)} windows are too few (at least 3)")
+    for site in reading.sites:
+        history = reading.scales(site.key)
+        if len(history) < 3 or not history[0] > 0:
+            continue
+        now = reading.now(site.key).rms
+        ratio = now / history[0]
+        if max(ratio, 1 / ratio if ratio else math.inf) >= thresholds.drift:
+            yield _drift(reading, site, history, now, ratio, thresholds)
+
+
+def _drift(
+    reading: Reading,
+    site: Site,
+    history: Sequence[float],
+    now: float,
+    ratio: float,
+    thresholds: Thresholds,
+) -> Finding:
+    grows = ratio > 1
+    going_on = len(history) > 3 and (history[-1] > history[-2] > history[-3]) == grows
+    return Finding(
+        "scale-drift",
+        site.key,
+        "critical" if grows and ratio >= thresholds.drift**2 else "warning",
+        f"its outputs {'grew' if grows else 'shrank'} from an rms of {history[0]:.3g} to {now:.3g}"
+        f" over {reading.steps:,} steps{', and go on' if going_on else ''}.",
+        {
+            "first_rms": history[0],
+            "rms": now,
+            "ratio": ratio,
+            "bound": thresholds.drift,
+            "windows": len(history),
+        },
+        "Lower the learning rate, add weight decay, or normalise the layer; clip gradients if the"
+        " growth comes in jumps.",
+    )
+
+
+def unnormalised_input(reading: Reading, thresholds: Thresholds) -> Iterator[Finding]:
+    """Find inputs whose offset or scale the first layer has to unlearn."""
+    first = next((s for s in reading.sites if s.trainable is not None), None)
+    key = "" if first is None else f"{first.module}:input"
+    if first is None or key not in reading:
+        raise DoesNotApply("the input of the first layer with weights was not seen")
+    if "Norm" in first.module_type:
+        return  # it is normalised there
+    stats = reading.now(key)
+    scale, offset = stats.rms, abs(stats.mean) / stats.std if stats.std else math.inf
+    if scale < thresholds.input_scale and offset < thresholds.input_offset:
+        return
+    yield Finding(
+        "unnormalised-input",
+        key,
+        _input_severity(scale, offset, thresholds),
+        f"the input lies at {stats.mean:.3g} ± {stats.std:.3g} (rms {scale:.3g}); weights are"
+        " initialised for inputs near 0 ± 1.",
+        {
+            "mean": stats.mean,
+            "std": stats.std,
+            "rms": scale,
+            "offset": offset,
+            "scale_bound": thresholds.input_scale,
+            "offset_bound": thresholds.input_offset,
+            "samples": int(stats.moments.n.min()),
+        },
+        f"Subtract {stats.mean:.3g} and divide by {stats.std:.3g}, or put a norm before"
+        f" {first.module}.",
+    )
+
+
+def _input_severity(scale: float, offset: float, thresholds: Thresholds) -> Severity:
+    far = scale >= 10 * thresholds.input_scale or offset >= 10 * thresholds.input_offset
+    return "critical" if far and scale > 1 else "warning"
+
+
+# ---- remedies ------------------------------------------------------------------------------------
+
+
+def rescale(reading: Reading, layers: Sequence[Layer], gain: float, site: Site) -> str:
+    """Say by what factor the weights of some layers are too small, and what gives it."""
+    if not layers or not gain:
+        return (
+            f"Look at what feeds {site.module}: with nothing that varies coming in, its own weights"
+            " are not at fault."
+        )
+    factor, names = 1 / gain, weights_range(layers)
+    known = initialisation(layers[0])
+    norm = _norm_for(layers[0].z or layers[0].a, reading)
+    after = "it" if len(layers) == 1 else "them"
+    return (
+        f"Scale the initial weights of {names} by {factor:.2g} ({known} initialisation gives this)"
+        f" or put {norm} after {after}."
+    )
+
+
+def initialisation(layer: Layer) -> str:
+    """Name the initialisation that keeps the scale through a layer's activation."""
+    key = layer.a.activation
+    rectifier = key is not None and activation_from_key(key).relu_like
+    return "He" if rectifier or (key or "").startswith(("gelu", "silu")) else "Xavier"
+
+
+def weights_range(layers: Sequence[Layer]) -> str:
+    """Name the weights of consecutive layers: ``fc3…fc8``."""
+    first, last = layers[0].name, layers[-1].name
+    return first if first == last else f"{first}…{last}"
+
+
+def _range(layers: Sequence[Layer]) -> str:
+    first, last = layers[0].a.module, layers[-1].a.module
+    return first if first == last else f"{first}…{last}"
+
+
+def _norm_for(site: Site, reading: Reading) -> str:
+    """Name the norm that fits a layer, with its width."""
+    units = reading.now(site.key).units or "..."
+    for convolution, norm in (("Conv3d", "3d"), ("Conv2d", "2d"), ("Conv1d", "1d")):
+        if convolution in site.module_type:
+            return f"BatchNorm{norm}({units})"
+    return f"BatchNorm1d({units})"

@@ -1,0 +1,236 @@
+"""Rules that count units: dead, silent, dormant, identical."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+from numpy.typing import NDArray
+
+from actstats.diagnosis.finding import Finding, Severity
+from actstats.diagnosis.reading import Reading
+from actstats.diagnosis.rule import DoesNotApply
+from actstats.diagnosis.thresholds import Thresholds
+from actstats.sites import Site
+from actstats.stats import TensorStats
+
+__all__ = ["dead_units", "dormant_units", "identical_units", "silent_units"]
+
+BoolArray = NDArray[np.bool_]
+SAME = 1e-6  # relative difference of statistics below which two units are taken for one
+
+
+def severity_of(sick: int, units: int, thresholds: Thresholds) -> Severity:
+    """Judge a layer by how many of its units are sick.
+
+    Examples
+    --------
+    >>> [severity_of(n, 10, Thresholds()) for n in (2, 3, 5, 6, 10)]
+    ['info', 'warning', 'warning', 'critical', 'critical']
+    """
+    least, share = thresholds.least_units, sick / units
+    if sick == units or (share >= thresholds.critical_units and sick >= 2 * least):
+        return "critical"
+    return "warning" if share >= thresholds.sick_units and sick >= least else "info"
+
+
+def dead_units(reading: Reading, thresholds: Thresholds) -> Iterator[Finding]:
+    """Find units that no gradient reaches: never active, where the slope is then exactly 0."""
+    mortal = [site for site in reading.sites if not reading.now(site.key).why("dead_fraction")]
+    if not mortal:
+        raise DoesNotApply(_why_none(reading, "dead_fraction", "no unit here can die"))
+    for site in mortal:
+        dead = reading.now(site.key).dead_units
+        if dead is not None and dead.any():
+            yield _silence(reading, site, dead, "dead-units", thresholds)
+
+
+def silent_units(reading: Reading, thresholds: Thresholds) -> Iterator[Finding]:
+    """Find units that are never active, where a small slope is left to them."""
+    judged = [
+        site
+        for site in reading.sites
+        if not reading.now(site.key).why("silent_fraction")
+        and reading.now(site.key).why("dead_fraction")
+    ]
+    if not judged:
+        raise DoesNotApply(_why_none(reading, "silent_fraction", "every unit here can die"))
+    for site in judged:
+        stats = reading.now(site.key)
+        silent, seen = stats.silent_units, stats.judged
+        if silent is None or seen is None or not silent.any():
+            continue
+        if int(seen.seen[silent].min()) >= thresholds.enough_samples:
+            yield _silence(reading, site, silent, "silent-units", thresholds)
+
+
+def dormant_units(reading: Reading, thresholds: Thresholds) -> Iterator[Finding]:
+    """Find units that give next to nothing beside the others of their layer."""
+    gates = [site for site in reading.sites if site.activation is not None]
+    judged = [site for site in gates if not reading.now(site.key).why("dormant_fraction")]
+    if not judged:
+        raise DoesNotApply(_why_none(reading, "dormant_fraction", "no activation was seen"))
+    for site in judged:
+        stats = reading.now(site.key)
+        dormant = stats.dormant_units
+        if dormant is None or not dormant.any():
+            continue
+        quiet = dormant & ~_or_none(stats.silent_units, dormant)  # those have rules of their own
+        if quiet.any():
+            yield _dormancy(site, stats, quiet, thresholds)
+
+
+def identical_units(reading: Reading, thresholds: Thresholds) -> Iterator[Finding]:
+    """Find units that do the same: what starts equal and gets equal gradients stays equal."""
+    judged = [s for s in reading.sites if s.activation is not None or s.trainable is not None]
+    judged = [s for s in judged if reading.now(s.key).units > 1]
+    if not judged:
+        raise DoesNotApply("no layer here tells its units apart")
+    for site in judged:
+        stats = reading.now(site.key)
+        twins = _twins(stats)
+        alive = int((stats.moments.var > 0).sum())
+        if alive and twins >= max(2, thresholds.critical_units * alive):
+            yield _identity(site, stats, twins, alive)
+
+
+# ---- what they say -------------------------------------------------------------------------------
+
+
+def _silence(
+    reading: Reading, site: Site, silent: BoolArray, rule: str, thresholds: Thresholds
+) -> Finding:
+    stats, sick, units = reading.now(site.key), int(silent.sum()), len(silent)
+    assert stats.judged is not None
+    n = int(stats.judged.seen[silent].min())
+    births, revivals = _turns(reading, site.key)
+    born = _or_none(reading.whole(site.key).silent_units, silent)
+    at_birth = int((silent & born).sum())
+    severity = severity_of(sick, units, thresholds)
+    if rule == "silent-units" and severity == "critical":
+        severity = "warning"  # a slope is left: they can come back
+    since = reading.since(site.key, lambda s: _count(s.silent_units) >= sick)
+    adjective = rule.partition("-")[0]
+    born_so = f", {at_birth} of them since the beginning" if at_birth else ""
+    message = (
+        f"{sick} of {units} units are {adjective}: no active sample among {n:,}"
+        f" (so P(active) < {3 / n:.2g} at 95 %){born_so}."
+    )
+    evidence = {
+        "units": units,
+        adjective: sick,
+        "share": sick / units,
+        "bound": thresholds.sick_units,
+        "samples": n,
+        "largest_probability": 3 / n,
+        "since_the_beginning": at_birth,
+        "births": births,
+        "revivals": revivals,
+    }
+    remedy = _wake(reading, site, sick, units, n)
+    return Finding(rule, site.key, severity, message, evidence, remedy, since)
+
+
+def _wake(reading: Reading, site: Site, sick: int, units: int, n: int) -> str:
+    """Say how such units come to life again: by what feeds them."""
+    layer = next((layer for layer in reading.layers if layer.a.key == site.key), None)
+    name = site.source or site.module if layer is None else layer.name
+    z = None if layer is None or layer.z is None else reading.now(layer.z.key)
+    why = f"{sick} of {units} units were not active on {n:,} samples"
+    if z is not None and z.unit_mean is not None and z.unit_std is not None:
+        low = float(np.median(z.unit_mean + 2 * z.unit_std))
+        if low < 0:
+            shift = -float(np.median(z.unit_mean))
+            return (
+                f"Set the bias of {name} to 0 or raise it by {shift:.2g}: {why}; or normalise"
+                f" before {site.module}; if it dies again in training, lower the learning rate."
+            )
+    return (
+        f"Look at {name}: {why}. Set its bias to 0, initialise its weights anew (He), or normalise"
+        f" before {site.module}; if units die in training, lower the learning rate."
+    )
+
+
+def _dormancy(site: Site, stats: TensorStats, quiet: BoolArray, thresholds: Thresholds) -> Finding:
+    sick, units = int(quiet.sum()), len(quiet)
+    many = sick / units >= thresholds.dormant_layer and sick >= thresholds.least_units
+    return Finding(
+        "dormant-units",
+        site.key,
+        "warning" if many else "info",
+        f"{sick} of {units} units give at most 2.5 % of the layer's mean |a|.",
+        {
+            "units": units,
+            "dormant": sick,
+            "share": sick / units,
+            "bound": thresholds.dormant_layer,
+            "samples": int(stats.moments.n.min()),
+        },
+        f"Initialise the incoming weights of these units of {site.module} anew and set their"
+        " outgoing ones to 0 (as ReDo does), or make the layer narrower.",
+    )
+
+
+def _identity(site: Site, stats: TensorStats, twins: int, alive: int) -> Finding:
+    name = site.source if site.activation is not None and site.source else site.module
+    return Finding(
+        "identical-units",
+        site.key,
+        "critical",
+        f"{twins} of {alive} units have the same mean and spread as another to {SAME:g}:"
+        " they compute the same function, and equal gradients keep them equal.",
+        {
+            "units": stats.units,
+            "identical": twins,
+            "samples": int(stats.moments.n.min()),
+            "bound": SAME,
+        },
+        f"Initialise the weights of {name} at random (Xavier, He): equal rows never part.",
+    )
+
+
+# ---- counting ------------------------------------------------------------------------------------
+
+
+def _twins(stats: TensorStats) -> int:
+    """Count units that vary, and whose mean, spread and mean size are another's too."""
+    m = stats.moments
+    n = np.maximum(m.n, 1)
+    figures = np.stack((m.mean, np.sqrt(m.var), m.abs_sum / n))
+    alive = (figures[1] > 0) & (m.n > 1)
+    if alive.sum() < 2:
+        return 0
+    figures = figures[:, alive]
+    order = np.lexsort(figures[::-1])
+    size = np.abs(figures).max(axis=1, keepdims=True)
+    near = np.abs(np.diff(figures[:, order])) <= SAME * size
+    same = near.all(axis=0)
+    return int((np.append(same, False) | np.insert(same, 0, False)).sum())
+
+
+def _turns(reading: Reading, key: str) -> tuple[int, int]:
+    """Count units that fell silent, and that came back, between windows."""
+    births = revivals = 0
+    before: BoolArray | None = None
+    for _, stats in reading.history(key):
+        now = stats.silent_units
+        if now is not None and before is not None and len(now) == len(before):
+            births += int((now & ~before).sum())
+            revivals += int((before & ~now).sum())
+        before = now if now is not None else before
+    return births, revivals
+
+
+def _count(units: BoolArray | None) -> int:
+    return 0 if units is None else int(units.sum())
+
+
+def _or_none(units: BoolArray | None, like: BoolArray) -> BoolArray:
+    """Return the units, none of them where they are not told apart as these are."""
+    return np.zeros_like(like) if units is None or len(units) != len(like) else units
+
+
+def _why_none(reading: Reading, figure: str, otherwise: str) -> str:
+    """Return why a figure applies nowhere: the reason of the sites that come closest."""
+    reasons = [reading.now(s.key).why(figure) for s in reading.sites if s.activation is not None]
+    return next((reason for reason in reasons if reason), otherwise)
