@@ -11,7 +11,16 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from actstats import activations, diagnosis, histogram, plot
-    from actstats.diagnosis import Diagnosis, Finding, diagnose
+    from actstats.diagnosis import (
+        Checkup,
+        Diagnosis,
+        Finding,
+        FlightRecorder,
+        UnhealthyError,
+        assert_healthy,
+        check,
+        diagnose,
+    )
     from actstats.models import make_mlp
     from actstats.recorder import ActivationRecorder
     from actstats.recording import Recording, Scalar, Window
@@ -21,14 +30,19 @@ __version__ = "0.1.0.dev0"
 
 __all__ = [
     "ActivationRecorder",
+    "Checkup",
     "Diagnosis",
     "Finding",
+    "FlightRecorder",
     "Recording",
     "Scalar",
     "TensorStats",
+    "UnhealthyError",
     "Window",
     "__version__",
     "activations",
+    "assert_healthy",
+    "check",
     "diagnose",
     "diagnosis",
     "histogram",
@@ -38,12 +52,17 @@ __all__ = [
 
 _HOME = {
     "ActivationRecorder": "recorder",
+    "Checkup": "diagnosis",
     "Diagnosis": "diagnosis",
     "Finding": "diagnosis",
+    "FlightRecorder": "diagnosis",
     "Recording": "recording",
     "Scalar": "recording",
     "TensorStats": "stats",
+    "UnhealthyError": "diagnosis",
     "Window": "recording",
+    "assert_healthy": "diagnosis",
+    "check": "diagnosis",
     "diagnose": "diagnosis",
     "make_mlp": "models",
 }

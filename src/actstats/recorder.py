@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, replace
 from typing import Any, Literal
@@ -160,6 +160,7 @@ class ActivationRecorder(Mapping[str, TensorStats]):
         self._shared = Shared(options, None if kernel is None else kernels.choose(kernel))
         self._shared.grad_scale = arguments.grad_scale(grad_scaler)
         self._entered = 0
+        self._listeners: list[Callable[[Window], None]] = []
         self._choose_modules(model, include, exclude)
         self._handles: list[RemovableHandle] = []
         self._unseen: dict[Slot, int] = {}  # compiled before the hooks came; calls until then
@@ -218,6 +219,7 @@ class ActivationRecorder(Mapping[str, TensorStats]):
         self._steps = 0
         self._seen = False  # anything, in a closed step of the open window
         self._windows = Windows(self._shared, self._fixed, self._every, self._budget)
+        self._windows.arrived = [] if self._listeners else None
         self._carried: list[Window] = []  # of a resumed run's open window
         self._resumed: dict[str, Site] = {}
         self._scalars: dict[str, Scalar] = {}
@@ -397,6 +399,40 @@ class ActivationRecorder(Mapping[str, TensorStats]):
             shared.end()  # a forward that was interrupted
         shared.mask = None
         shared.forward += 1
+        if self._windows.arrived:
+            self._tell()
+
+    def on_window(self, listener: Callable[[Window], None]) -> Callable[[], None]:
+        """Call a function with each window that closes from now on, inside :meth:`step`.
+
+        Parameters
+        ----------
+        listener : callable
+            ``listener(window)``. What it raises comes out of :meth:`step`, whose work is done
+            by then.
+
+        Returns
+        -------
+        callable
+            Call it to stop.
+        """
+        self._listeners.append(listener)
+        self._windows.arrived = self._windows.arrived or []
+
+        def stop() -> None:
+            if listener in self._listeners:
+                self._listeners.remove(listener)
+            if not self._listeners:
+                self._windows.arrived = None
+
+        return stop
+
+    def _tell(self) -> None:
+        """Hand windows that have closed to those who listen."""
+        arrived, self._windows.arrived = self._windows.arrived or [], []
+        for window in arrived:
+            for listener in tuple(self._listeners):
+                listener(window)
 
     def _number(self, step: int) -> None:
         if isinstance(step, bool) or not isinstance(step, int) or step < self._step:

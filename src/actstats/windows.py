@@ -122,6 +122,8 @@ class Windows:
         Steps of the next window.
     dropped : dict
         What was given up to fit the budget, in order, as keys.
+    arrived : list of Window or None
+        Windows as they closed, before any merging, until they are taken; None: not kept.
     """
 
     def __init__(self, shared: Shared, fixed: int | None, every: int, budget: int) -> None:
@@ -130,6 +132,7 @@ class Windows:
         self.budget = budget
         self.width = every if fixed is None else fixed
         self.dropped: dict[str, None] = {}
+        self.arrived: list[Window] | None = None
         self._by_phase: dict[str, list[Window]] = {}
         self._pending: deque[Closing] = deque()
         self._leading: list[Window] | None = None
@@ -181,6 +184,8 @@ class Windows:
     def _add(self, windows: list[Window]) -> None:
         """Append the windows that closed together, one per phase, and keep to the budget."""
         self.restore(windows)
+        if self.arrived is not None:
+            self.arrived += windows
         self._halve(CAP)
         while self._nbytes_in_all > self.budget:
             if not (self._halve(FLOOR) or self._drop_units() or self._drop_resolution()):

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from actstats.diagnosis.checkup import Checkup, Tried, check
 from actstats.diagnosis.diagnosis import Diagnosis, diagnose
 from actstats.diagnosis.finding import Finding
+from actstats.diagnosis.flight import FlightRecorder
+from actstats.diagnosis.healthy import UnhealthyError, assert_healthy
 from actstats.diagnosis.rule import Answer, Cause, DoesNotApply, Rule
 from actstats.diagnosis.rules import RULES
 from actstats.diagnosis.thresholds import Thresholds
@@ -12,10 +15,16 @@ __all__ = [
     "RULES",
     "Answer",
     "Cause",
+    "Checkup",
     "Diagnosis",
     "DoesNotApply",
     "Finding",
+    "FlightRecorder",
     "Rule",
     "Thresholds",
+    "Tried",
+    "UnhealthyError",
+    "assert_healthy",
+    "check",
     "diagnose",
 ]

@@ -47,6 +47,8 @@ class Finding:
         First step of the window from which on it holds without a break.
     caused_by : Finding, optional
         The finding that explains this one; None for a root.
+    modules : tuple of str
+        Modules whose weights the remedy would change, where it names some.
     """
 
     rule: str
@@ -57,6 +59,7 @@ class Finding:
     remedy: str = ""
     since: int | None = None
     caused_by: Finding | None = None
+    modules: tuple[str, ...] = ()
 
     @property
     def root(self) -> Finding:

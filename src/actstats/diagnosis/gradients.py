@@ -93,7 +93,7 @@ def way_back(reading: Reading) -> Way:
     found = [(layer, reading.gradient(layer.a)) for layer in reading.layers]
     seen = [(layer, g) for layer, g in found if g is not None and g.rms > 0]
     if len(seen) < 2:
-        raise DoesNotApply(f"{len(seen)} layers got a gradient (at least 2 are needed)")
+        raise DoesNotApply("fewer than two layers got a gradient")
     steps = []
     for (_, before), (layer, after) in pairwise(seen):
         g_z = reading.gradient(layer.z)
@@ -133,15 +133,17 @@ def _vanishing(reading: Reading, way: Way, thresholds: Thresholds) -> Finding:
         why = f"{_names(losers)} pass back {gain:.2g} each: their weights are too small"
         remedy = rescale(reading, [step.layer for step in losers], gain, worst.layer.a)
     critical = -way.decades >= thresholds.vanished
+    factor = {} if shut else {"factor": 1 / _mean_gain([step.gain for step in losers])}
     return Finding(
         "vanishing-gradient",
         site,
         "critical" if critical else "warning",
         f"the gradient shrinks {10**-way.decades:,.0f}-fold from {way.layers[-1].a.module} to"
         f" {way.layers[0].a.module} ({way.decay:.2f} decades per layer); {why}.",
-        _evidence(way, cause, thresholds.vanishing),
+        {**_evidence(way, cause, thresholds.vanishing), **factor},
         remedy,
         _since(reading, way, lambda d: -d >= thresholds.vanishing),
+        modules=tuple(step.layer.name for step in losers),
     )
 
 
@@ -163,10 +165,11 @@ def exploding_gradient(reading: Reading, thresholds: Thresholds) -> Iterator[Fin
         "critical" if way.decades >= thresholds.exploded else "warning",
         f"the gradient grows {10**way.decades:,.0f}-fold from {way.layers[-1].a.module} to"
         f" {way.layers[0].a.module} ({way.decay:+.2f} decades per layer).",
-        _evidence(way, "weights", thresholds.exploding),
+        {**_evidence(way, "weights", thresholds.exploding), "factor": 1 / factor},
         f"Divide the initial weights of {weights_range(layers)} by {factor:.2g}"
         f" ({initialisation(layers[0])} initialisation gives this), or clip the gradient's norm.",
         _since(reading, way, lambda d: d >= thresholds.exploding),
+        modules=tuple(layer.name for layer in layers),
     )
 
 

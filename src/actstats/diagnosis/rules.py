@@ -9,7 +9,7 @@ __all__ = ["RULES"]
 
 BROKEN = Cause("non-finite")
 RAW_INPUT = Cause("unnormalised-input")
-LONG_STEPS = Cause("update-ratio")
+LONG_STEPS = Cause("update-ratio", critical=True)
 TOO_LARGE = Cause("exploding-activation", "before")
 DEAD_BEFORE = Cause("dead-units", "before", critical=True)
 SHUT_BEFORE = Cause("saturated", "before", critical=True)

@@ -68,6 +68,7 @@ def _lost_signal(
         "bound": thresholds.signal,
         "spread": spread(stats),
         "gain_per_layer": gain,
+        "factor": 1 / gain if gain else 1.0,
         "shrinking_layers": len(weak),
         "samples": int(stats.moments.n.min()),
     }
@@ -80,6 +81,7 @@ def _lost_signal(
         evidence,
         rescale(reading, weak, gain, site),
         since,
+        modules=tuple(layer.name for layer in weak),
     )
 
 
@@ -129,6 +131,7 @@ def _explosion(
             "rms": scale,
             "over_layer_before": factor,
             "over_first_layer": total,
+            "factor": 1 / factor,
             "bound": thresholds.growth,
             "steep_bound": thresholds.steep_growth,
             "samples": int(reading.now(site.key).moments.n.min()),
@@ -136,6 +139,7 @@ def _explosion(
         f"Divide the weights of {site.module} by {factor:.2g}, or normalise after it"
         f" ({_norm_for(site, reading)}).",
         reading.since(site.key, lambda s: s.rms >= 0.5 * scale),
+        modules=(site.module,),
     )
 
 

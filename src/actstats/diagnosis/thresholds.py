@@ -56,7 +56,8 @@ class Thresholds:
     input_scale, input_offset : float
         Root mean square of the input; size of its mean over its standard deviation.
     update_high, update_low : float
-        Ratio of an update's standard deviation to the weight's (near 1e-3 in a healthy run).
+        Size of a step's update over the weight's, median over parameters (near 1e-3 in a run that
+        goes well).
     underflow : float
         Share of non-zero values that a number format would flush to zero.
     """

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from statistics import median
 
 from actstats.diagnosis.finding import Finding, Severity
 from actstats.diagnosis.reading import Reading
@@ -12,7 +13,10 @@ from actstats.diagnosis.thresholds import Thresholds
 __all__ = ["UPDATE_RATIO", "never_called", "update_ratio"]
 
 UPDATE_RATIO = "update_ratio/"
-"""Scalars of this name and a parameter's hold std(update) / std(weight) of a step."""
+"""Scalars of this name and a parameter's hold the ratio of a step's update to the weight.
+
+By their rms, not their std: Adam's first step may be the same in every entry of a weight.
+"""
 
 USUAL = 1e-3  # the ratio in a run that goes well
 
@@ -45,21 +49,25 @@ def never_called(reading: Reading, thresholds: Thresholds) -> Iterator[Finding]:
 
 
 def update_ratio(reading: Reading, thresholds: Thresholds) -> Iterator[Finding]:
-    """Find parameters that a step changes beyond measure, or not at all."""
+    """Find steps that change the parameters beyond measure, or hardly.
+
+    The whole net is judged by the median over its parameters; a single one is a remark.
+    """
     ratios = _ratios(reading)
     if not ratios:
         raise DoesNotApply(
             "no update was seen: give `check` the optimizer, or `step` scalars"
             f" named {UPDATE_RATIO}<parameter>"
         )
-    high = {name: r for name, r in ratios.items() if r >= thresholds.update_high}
-    low = {name: r for name, r in ratios.items() if r <= thresholds.update_low}
-    if high:
-        worst = max(high, key=lambda name: high[name])
-        yield _beyond(reading, worst, high, thresholds.update_high, "too far")
-    if low:
-        worst = min(low, key=lambda name: low[name])
-        yield _beyond(reading, worst, low, thresholds.update_low, "hardly at all")
+    middle = median(ratios.values())
+    if middle >= thresholds.update_high:
+        far = middle >= 4 * thresholds.update_high
+        yield _too_far(middle, ratios, "critical" if far else "warning", thresholds)
+    elif 0 < middle <= thresholds.update_low:
+        yield _too_little(middle, ratios, thresholds)
+    elif max(ratios.values()) >= thresholds.update_high:
+        worst = max(ratios, key=lambda name: ratios[name])
+        yield _one_too_far(worst, ratios[worst], reading, thresholds)
 
 
 def _ratios(reading: Reading) -> dict[str, float]:
@@ -72,22 +80,40 @@ def _ratios(reading: Reading) -> dict[str, float]:
     return found
 
 
-def _beyond(
-    reading: Reading, worst: str, ratios: dict[str, float], bound: float, how: str
+def _too_far(
+    middle: float, ratios: dict[str, float], severity: Severity, thresholds: Thresholds
 ) -> Finding:
-    ratio = ratios[worst]
-    far = ratio > bound
-    factor = f" by a factor of about {max(ratio / USUAL, USUAL / ratio):.0e}" if ratio else ""
-    severity: Severity = "critical" if far and ratio >= 4 * bound else "warning"
+    return Finding(
+        "update-ratio",
+        None,
+        severity,
+        f"a step changes the weights by {middle:.2g} of their size (median over {len(ratios)}"
+        f" parameters; about {USUAL:g} is usual).",
+        {"ratio": middle, "bound": thresholds.update_high, "parameters": len(ratios)},
+        f"Lower the learning rate by a factor of about {middle / USUAL:.0e}, or warm it up.",
+    )
+
+
+def _too_little(middle: float, ratios: dict[str, float], thresholds: Thresholds) -> Finding:
+    return Finding(
+        "update-ratio",
+        None,
+        "warning",
+        f"a step changes the weights by {middle:.2g} of their size (median over {len(ratios)}"
+        f" parameters; about {USUAL:g} is usual): it will learn next to nothing.",
+        {"ratio": middle, "bound": thresholds.update_low, "parameters": len(ratios)},
+        f"Raise the learning rate by a factor of up to {USUAL / middle:.0e}; if the gradient"
+        " vanishes, cure that first.",
+    )
+
+
+def _one_too_far(worst: str, ratio: float, reading: Reading, thresholds: Thresholds) -> Finding:
     module = worst.rpartition(".")[0]
-    direction = "Lower" if far else "Raise"
     return Finding(
         "update-ratio",
         module if module in reading else None,
-        severity,
-        f"a step changes {worst} {how}: std(update) / std(weight) is {ratio:.2g}, and usually"
-        f" about {USUAL:g} ({len(ratios)} parameters lie beyond the bound).",
-        {"ratio": ratio, "bound": bound, "parameters": len(ratios)},
-        f"{direction} the learning rate{factor}"
-        + (" or warm it up." if far else "; if the gradient vanishes there, cure that first."),
+        "info",
+        f"a step changes {worst} by {ratio:.2g} of its size, others less.",
+        {"ratio": ratio, "bound": thresholds.update_high},
+        "Nothing, if the parameter starts near 0; else lower its learning rate.",
     )

@@ -81,17 +81,23 @@ def dormant_units(reading: Reading, thresholds: Thresholds) -> Iterator[Finding]
 
 
 def identical_units(reading: Reading, thresholds: Thresholds) -> Iterator[Finding]:
-    """Find units that do the same: what starts equal and gets equal gradients stays equal."""
+    """Find units that do the same: what starts equal and gets equal gradients stays equal.
+
+    Where gradients were recorded, theirs have to be equal too: units that agree but feed the next
+    layer by different weights will part. Without gradients all units have to agree.
+    """
     judged = [s for s in reading.sites if s.activation is not None or s.trainable is not None]
     judged = [s for s in judged if reading.now(s.key).units > 1]
     if not judged:
         raise DoesNotApply("no layer here tells its units apart")
     for site in judged:
-        stats = reading.now(site.key)
-        twins = _twins(stats)
+        stats, gradient = reading.now(site.key), reading.gradient(site)
         alive = int((stats.moments.var > 0).sum())
-        if alive and twins >= max(2, thresholds.critical_units * alive):
-            yield _identity(site, stats, twins, alive)
+        known = gradient is not None and gradient.units == stats.units and gradient.rms > 0
+        twins = _twins(stats, gradient if known else None)
+        least = thresholds.critical_units * alive if known else alive
+        if alive > 1 and twins >= max(2, least):
+            yield _identity(site, stats, twins, alive, known)
 
 
 # ---- what they say -------------------------------------------------------------------------------
@@ -111,9 +117,10 @@ def _silence(
         severity = "warning"  # a slope is left: they can come back
     since = reading.since(site.key, lambda s: _count(s.silent_units) >= sick)
     adjective = rule.partition("-")[0]
+    verb = "is" if sick == 1 else "are"
     born_so = f", {at_birth} of them since the beginning" if at_birth else ""
     message = (
-        f"{sick} of {units} units are {adjective}: no active sample among {n:,}"
+        f"{sick} of {units} units {verb} {adjective}: no active sample among {n:,}"
         f" (so P(active) < {3 / n:.2g} at 95 %){born_so}."
     )
     evidence = {
@@ -136,7 +143,7 @@ def _wake(reading: Reading, site: Site, sick: int, units: int, n: int) -> str:
     layer = next((layer for layer in reading.layers if layer.a.key == site.key), None)
     name = site.source or site.module if layer is None else layer.name
     z = None if layer is None or layer.z is None else reading.now(layer.z.key)
-    why = f"{sick} of {units} units were not active on {n:,} samples"
+    why = f"{sick} of {units} units never fired on {n:,} samples"
     if z is not None and z.unit_mean is not None and z.unit_std is not None:
         low = float(np.median(z.unit_mean + 2 * z.unit_std))
         if low < 0:
@@ -158,7 +165,7 @@ def _dormancy(site: Site, stats: TensorStats, quiet: BoolArray, thresholds: Thre
         "dormant-units",
         site.key,
         "warning" if many else "info",
-        f"{sick} of {units} units give at most 2.5 % of the layer's mean |a|.",
+        f"{sick} of {units} units give{'s' * (sick == 1)} at most 2.5 % of the layer's mean |a|.",
         {
             "units": units,
             "dormant": sick,
@@ -171,14 +178,19 @@ def _dormancy(site: Site, stats: TensorStats, quiet: BoolArray, thresholds: Thre
     )
 
 
-def _identity(site: Site, stats: TensorStats, twins: int, alive: int) -> Finding:
+def _identity(site: Site, stats: TensorStats, twins: int, alive: int, known: bool) -> Finding:
     name = site.source if site.activation is not None and site.source else site.module
+    why = (
+        "and so have their gradients: they compute the same function, and equal gradients keep"
+        " them equal"
+        if known
+        else "they compute the same function, and stay equal unless what they feed differs"
+    )
     return Finding(
         "identical-units",
         site.key,
-        "critical",
-        f"{twins} of {alive} units have the same mean and spread as another to {SAME:g}:"
-        " they compute the same function, and equal gradients keep them equal.",
+        "critical" if known else "warning",
+        f"{twins} of {alive} units have the same mean and spread as another to {SAME:g}, {why}.",
         {
             "units": stats.units,
             "identical": twins,
@@ -192,20 +204,23 @@ def _identity(site: Site, stats: TensorStats, twins: int, alive: int) -> Finding
 # ---- counting ------------------------------------------------------------------------------------
 
 
-def _twins(stats: TensorStats) -> int:
-    """Count units that vary, and whose mean, spread and mean size are another's too."""
-    m = stats.moments
-    n = np.maximum(m.n, 1)
-    figures = np.stack((m.mean, np.sqrt(m.var), m.abs_sum / n))
-    alive = (figures[1] > 0) & (m.n > 1)
+def _twins(stats: TensorStats, gradient: TensorStats | None) -> int:
+    """Count units that vary, and whose statistics are another's too."""
+    alive = (stats.moments.var > 0) & (stats.moments.n > 1)
     if alive.sum() < 2:
         return 0
-    figures = figures[:, alive]
+    parts = [_unit_figures(stats)] + ([] if gradient is None else [_unit_figures(gradient)])
+    figures = np.concatenate(parts)[:, alive]
     order = np.lexsort(figures[::-1])
     size = np.abs(figures).max(axis=1, keepdims=True)
-    near = np.abs(np.diff(figures[:, order])) <= SAME * size
-    same = near.all(axis=0)
+    same = (np.abs(np.diff(figures[:, order])) <= SAME * size).all(axis=0)
     return int((np.append(same, False) | np.insert(same, 0, False)).sum())
+
+
+def _unit_figures(stats: TensorStats) -> NDArray[np.float64]:
+    """Return each unit's mean, spread and mean size, shape (3, C)."""
+    m = stats.moments
+    return np.stack((m.mean, np.sqrt(m.var), m.abs_sum / np.maximum(m.n, 1)))
 
 
 def _turns(reading: Reading, key: str) -> tuple[int, int]:

@@ -1,0 +1,336 @@
+"""Judge a model before its first step, on a copy that is thrown away."""
+
+from __future__ import annotations
+
+import copy
+import random
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from actstats.diagnosis.diagnosis import Diagnosis, diagnose
+from actstats.diagnosis.remedies import Remedy, remedies_for
+from actstats.diagnosis.training import UPDATE_RATIO
+from actstats.recorder import ActivationRecorder
+from actstats.recording import Recording
+
+__all__ = ["Checkup", "Tried", "check"]
+
+LossFunction = Callable[[nn.Module, Any], Tensor]
+
+
+@dataclass(frozen=True)
+class Tried:
+    """A remedy that was tried on a copy, and what it did.
+
+    Parameters
+    ----------
+    remedy : str
+        What was done.
+    before, after : Diagnosis
+        Of the model as it is, and of the copy with the remedy.
+    """
+
+    remedy: str
+    before: Diagnosis
+    after: Diagnosis
+
+    @property
+    def figures(self) -> dict[str, tuple[int, int]]:
+        """How many findings there are at each severity from warning on, before and after."""
+        return {
+            severity: (_count(self.before, severity), _count(self.after, severity))
+            for severity in ("critical", "warning")
+        }
+
+    @property
+    def helps(self) -> bool:
+        """Whether fewer faults are left, counted from the gravest on."""
+        figures = list(self.figures.values())
+        return [after for _, after in figures] < [before for before, _ in figures]
+
+    def __str__(self) -> str:
+        if self.after.ok:
+            return f"{self.remedy}: nothing alarming is left"
+        changes = (f"{b} -> {a} {severity}" for severity, (b, a) in self.figures.items())
+        return f"{self.remedy}: {', '.join(changes)}"
+
+
+class Checkup(Diagnosis):
+    """What `check` found: a diagnosis at step 0, and what was tried on copies.
+
+    Parameters
+    ----------
+    diagnosis : Diagnosis
+        Of one forward and backward.
+    recording : Recording
+        What it rests on.
+    loss : float
+        The loss on the batch.
+    tried : sequence of Tried
+        Remedies, the best first.
+    trial : sequence of float
+        Losses of the trial steps, the first before any; empty without a trial.
+    passes : int
+        Forward and backward passes that it took in all.
+    """
+
+    def __init__(
+        self,
+        diagnosis: Diagnosis,
+        recording: Recording,
+        loss: float,
+        tried: Sequence[Tried] = (),
+        trial: Sequence[float] = (),
+        passes: int = 1,
+    ) -> None:
+        super().__init__(tuple(diagnosis.answers.values()), diagnosis.findings, diagnosis.subject)
+        self.recording = recording
+        self.loss = loss
+        self.tried = tuple(sorted(tried, key=_left))
+        self.trial = tuple(trial)
+        self.passes = passes
+
+    @property
+    def verdict(self) -> str:
+        """One paragraph for a human, with the remedy that helped most on a copy."""
+        text = super().verdict
+        if self.tried and self.tried[0].helps:
+            text += f" Tried on a copy: {self.tried[0]}."
+        if self.trial:
+            first, last = self.trial[0], self.trial[-1]
+            steps = len(self.trial) - 1
+            text += f" In a trial of {steps} steps the loss went from {first:.4g} to {last:.4g}."
+        return text
+
+    def __str__(self) -> str:
+        lines = [super().__str__()]
+        if self.tried:
+            lines += ["Tried on a copy:", *(f"  {tried}" for tried in self.tried)]
+        return "\n".join(lines)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values, as JSON holds them."""
+        return super().to_dict() | {
+            "loss": self.loss,
+            "tried": [{"remedy": t.remedy, "ok": t.after.ok, **t.figures} for t in self.tried],
+            "trial": list(self.trial),
+            "passes": self.passes,
+        }
+
+
+def check(
+    model: nn.Module,
+    batch: Any,
+    loss_fn: LossFunction,
+    *,
+    optimizer: Optimizer | None = None,
+    trial_steps: int = 0,
+    remedies: bool = True,
+    functional: bool = True,
+) -> Checkup:
+    """Judge a model before training: one forward and backward on a copy, nothing of yours changes.
+
+    The copy has the model's mode, parameters and buffers; random numbers are drawn as your next
+    step would draw them, and their state is restored. What is found at step 0 is a risk, not a
+    certainty: nets have recovered from worse.
+
+    Parameters
+    ----------
+    model : Module
+        Only copied; it must allow `copy.deepcopy`.
+    batch : any
+        Handed to ``loss_fn``; of the size that you train on, for units are judged by its samples.
+    loss_fn : callable
+        ``loss_fn(model, batch)`` returns the loss, one number with a graph. It has to call the
+        model that it is given, not the one it may close over.
+    optimizer : Optimizer, optional
+        Copied with its groups and state; one step of the copy tells the update ratios.
+    trial_steps : int, default 0
+        Steps to train the copy on this batch; needs the optimizer.
+    remedies : bool, default True
+        Try remedies on further copies where something is found, and say what they did.
+    functional : bool, default True
+        Judge ``F.relu`` and the like too.
+
+    Returns
+    -------
+    Checkup
+        A `Diagnosis` with ``.tried``, ``.trial``, ``.loss``, ``.recording`` and ``.passes``.
+
+    Raises
+    ------
+    ValueError
+        If ``loss_fn`` gives no scalar with a graph or calls another model, or if an argument is
+        out of range.
+    TypeError
+        If the model is none.
+
+    Examples
+    --------
+    >>> import torch, actstats
+    >>> _ = torch.manual_seed(0)
+    >>> net = actstats.make_mlp(activation="tanh", weight_std=0.1, bias_init=-0.2)
+    >>> x = torch.linspace(-7, 10, 64).unsqueeze(1)
+    >>> found = actstats.check(net, x, lambda model, x: (model(x) - x**2).square().mean())
+    >>> found.ok, found.roots[0].rule
+    (False, 'input-independent')
+    >>> found.tried[0].after.ok
+    True
+    """
+    _require(model, optimizer, trial_steps)
+    with _undisturbed():
+        copied, copied_optimizer = _copies(model, optimizer)
+        recorder, loss = _observe(copied, batch, loss_fn, functional, copied_optimizer)
+        recording = recorder.recording
+        passes = 1
+    diagnosis = diagnose(recording)
+    tried: list[Tried] = []
+    if remedies and not diagnosis.ok:
+        for remedy in remedies_for(diagnosis):
+            after = _try(model, batch, loss_fn, functional, remedy)
+            passes += after is not None
+            tried += [] if after is None else [Tried(remedy.name, diagnosis, after)]
+    trial: list[float] = []
+    if trial_steps and optimizer is not None:
+        trial = _trial(model, optimizer, batch, loss_fn, trial_steps)
+        passes += trial_steps + 1
+    return Checkup(diagnosis, recording, loss, tried, trial, passes)
+
+
+# ---- on a copy -----------------------------------------------------------------------------------
+
+
+def _require(model: object, optimizer: object, trial_steps: object) -> None:
+    if not isinstance(model, nn.Module):
+        raise TypeError(f"`model` must be a torch.nn.Module; got {type(model).__name__}.")
+    if optimizer is not None and not isinstance(optimizer, Optimizer):
+        raise TypeError(
+            f"`optimizer` must be a torch.optim.Optimizer or None; got {type(optimizer).__name__}."
+        )
+    whole = isinstance(trial_steps, int) and not isinstance(trial_steps, bool)
+    if not whole or trial_steps < 0:  # type: ignore[operator]
+        raise ValueError(f"`trial_steps` must be an integer of at least 0; got {trial_steps!r}.")
+    if trial_steps and optimizer is None:
+        raise ValueError("`trial_steps` needs the `optimizer` to train the copy with.")
+
+
+@contextmanager
+def _undisturbed() -> Iterator[None]:
+    """Restore every random state, and want gradients inside."""
+    python, numpy = random.getstate(), np.random.get_state()  # noqa: NPY002 - the global one
+    try:
+        with torch.random.fork_rng(), torch.enable_grad(), torch.inference_mode(False):
+            yield
+    finally:
+        random.setstate(python)
+        np.random.set_state(numpy)  # noqa: NPY002
+
+
+def _copies(model: nn.Module, optimizer: Optimizer | None) -> tuple[nn.Module, Optimizer | None]:
+    """Copy both together, so that the copied optimizer holds the copied parameters."""
+    inner = getattr(model, "_orig_mod", model)  # what torch.compile wraps
+    try:
+        copied, copied_optimizer = copy.deepcopy((inner, optimizer))
+    except Exception as error:
+        raise ValueError(f"`model` cannot be copied: {error}") from error
+    for parameter in copied.parameters():
+        parameter.grad = None
+    return copied, copied_optimizer
+
+
+def _observe(
+    model: nn.Module,
+    batch: Any,
+    loss_fn: LossFunction,
+    functional: bool,
+    optimizer: Optimizer | None = None,
+) -> tuple[ActivationRecorder, float]:
+    """Run one forward and backward with everything recorded, and one step of the optimizer."""
+    recorder = ActivationRecorder(
+        model, capture=("output", "input", "grad"), functional=functional, window=1
+    )
+    with recorder:
+        loss = _loss(model, batch, loss_fn)
+        if not len(recorder):
+            raise ValueError("`loss_fn` did not call the model that it was given.")
+        loss.backward()
+        ratios = {} if optimizer is None else _update_ratios(model, optimizer)
+        recorder.step(None, loss=loss.item(), **ratios)
+    return recorder, loss.item()
+
+
+def _loss(model: nn.Module, batch: Any, loss_fn: LossFunction) -> Tensor:
+    loss = loss_fn(model, batch)
+    if not isinstance(loss, Tensor) or loss.numel() != 1:
+        got = f"shape {tuple(loss.shape)}" if isinstance(loss, Tensor) else type(loss).__name__
+        raise ValueError(f"`loss_fn` must return a tensor of one number; got {got}.")
+    if not loss.requires_grad:
+        raise ValueError(
+            "`loss_fn` returned a loss without a graph: no parameter requires a gradient, or it was"
+            " computed under no_grad or detached."
+        )
+    return loss.reshape(())
+
+
+def _update_ratios(model: nn.Module, optimizer: Optimizer) -> dict[str, float]:
+    """Take a step; return rms(update) / rms(weight) of each matrix or kernel that can move."""
+    held = {id(p) for group in optimizer.param_groups for p in group["params"]}
+    before = {
+        name: p.detach().clone()
+        for name, p in model.named_parameters()
+        if p.dim() > 1 and id(p) in held and p.grad is not None
+    }
+    optimizer.step()
+    now = dict(model.named_parameters())
+    return {
+        f"{UPDATE_RATIO}{name}": float((now[name].detach() - old).norm() / old.norm())
+        for name, old in before.items()
+        if float(old.norm()) > 0
+    }
+
+
+def _try(
+    model: nn.Module, batch: Any, loss_fn: LossFunction, functional: bool, remedy: Remedy
+) -> Diagnosis | None:
+    """Return what is found with a remedy; None if it changes nothing or the copy then fails."""
+    with _undisturbed():
+        copied, _ = _copies(model, None)
+        if not remedy.apply(copied):
+            return None
+        try:
+            recorder, _ = _observe(copied, batch, loss_fn, functional)
+        except (RuntimeError, ValueError):
+            return None  # say, a norm over a batch of one
+        return diagnose(recorder)
+
+
+def _trial(
+    model: nn.Module, optimizer: Optimizer, batch: Any, loss_fn: LossFunction, steps: int
+) -> list[float]:
+    """Train a copy on one batch; return the loss before each step and after the last."""
+    with _undisturbed():
+        copied, trained = _copies(model, optimizer)
+        assert trained is not None
+        losses = []
+        for _ in range(steps):
+            trained.zero_grad()
+            loss = _loss(copied, batch, loss_fn)
+            loss.backward()
+            trained.step()
+            losses.append(loss.item())
+        return [*losses, _loss(copied, batch, loss_fn).item()]
+
+
+def _count(diagnosis: Diagnosis, severity: str) -> int:
+    return sum(finding.severity == severity for finding in diagnosis)
+
+
+def _left(tried: Tried) -> tuple[int, ...]:
+    return tuple(after for _, after in tried.figures.values())

@@ -1,0 +1,190 @@
+"""Watch a run: diagnose windows as they close, and keep the last ones before the first NaN."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+from actstats.arguments import positive
+from actstats.diagnosis.diagnosis import Diagnosis, diagnose
+from actstats.diagnosis.finding import SEVERITIES, Finding, at_least
+from actstats.diagnosis.healthy import UnhealthyError
+from actstats.diagnosis.rule import Rule
+from actstats.diagnosis.thresholds import Thresholds
+from actstats.recorder import ActivationRecorder
+from actstats.recording import Recording, Window
+
+__all__ = ["FlightRecorder"]
+
+
+class FlightRecorder:
+    """Diagnose a run as it goes, and keep what led to the first NaN or Inf.
+
+    Used as a context manager around the training loop, beside the recorder. Each time windows
+    close in ``recorder.step()`` they are looked at for NaN and Inf, which costs microseconds; every
+    ``every``-th time the last ones are diagnosed.
+
+    Parameters
+    ----------
+    recorder : ActivationRecorder
+        What to watch. ``window=1`` names the very step; by default windows grow with the run.
+    keep : int, default 8
+        Windows to keep, the last ones as they closed.
+    path : str or Path, optional
+        JSON file to write at the first non-finite value: the finding, and every figure of the
+        windows kept. It replaces an older one.
+    every : int, default 8
+        Windows between diagnoses; they take some milliseconds for a small net.
+    on_finding : callable, optional
+        ``on_finding(finding)``, once for each rule and site, and again when it becomes graver.
+    raise_on : {"info", "warning", "critical"}, optional
+        Raise `UnhealthyError` out of ``recorder.step()`` at a finding as grave.
+    rules, thresholds
+        As in `diagnose`.
+
+    Attributes
+    ----------
+    windows : tuple of Window
+        The last ones; frozen at the first non-finite value, whose window is the last.
+    offender : Finding or None
+        The ``non-finite`` finding: first site and steps, forward or backward, and the trend.
+
+    Raises
+    ------
+    ValueError
+        If an argument is not as described.
+
+    Examples
+    --------
+    >>> import torch, actstats
+    >>> net = actstats.make_mlp(1, [8], 1, activation="relu")
+    >>> recorder = actstats.ActivationRecorder(net, window=1)
+    >>> with recorder, actstats.FlightRecorder(recorder) as flight:
+    ...     for x in (torch.ones(4, 1), torch.full((4, 1), torch.inf)):
+    ...         _ = net(x)
+    ...         recorder.step()
+    >>> flight.offender.site, flight.offender.since
+    ('fc1', 1)
+    """
+
+    def __init__(
+        self,
+        recorder: ActivationRecorder,
+        *,
+        keep: int = 8,
+        path: str | os.PathLike[str] | None = None,
+        every: int = 8,
+        on_finding: Callable[[Finding], object] | None = None,
+        raise_on: Literal["info", "warning", "critical"] | None = None,
+        rules: Iterable[str | Rule] | None = None,
+        thresholds: Thresholds | Mapping[str, float] | None = None,
+    ) -> None:
+        if raise_on is not None and raise_on not in SEVERITIES:
+            raise ValueError(f"`raise_on` must be one of {SEVERITIES} or None; got {raise_on!r}.")
+        self._recorder = recorder
+        self._windows: deque[Window] = deque(maxlen=positive("keep", keep))
+        self._path = None if path is None else Path(path)
+        self._every = positive("every", every)
+        self._on_finding = on_finding
+        self._raise_on = raise_on
+        self._asked: dict[str, Any] = {"rules": rules, "thresholds": thresholds}
+        self._known: dict[tuple[str, str | None], str] = {}
+        self._closed = 0
+        self._stop: Callable[[], None] | None = None
+        self.offender: Finding | None = None
+
+    @property
+    def windows(self) -> tuple[Window, ...]:
+        """The last windows as they closed, or those up to the first non-finite value."""
+        return tuple(self._windows)
+
+    def __enter__(self) -> FlightRecorder:
+        if self._stop is None:
+            self._stop = self._recorder.on_window(self._look_at)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._stop is not None:
+            self._stop()
+            self._stop = None
+
+    def diagnose(self) -> Diagnosis:
+        """Diagnose the windows kept."""
+        return diagnose(self._recording(), **self._asked)
+
+    def _recording(self) -> Recording:
+        known = self._recorder.recording
+        return Recording(self._windows, known.sites, known.notes, known.never_called)
+
+    def _look_at(self, window: Window) -> None:
+        """Take in a window that has closed."""
+        if self.offender is not None:
+            return
+        self._windows.append(window)
+        self._closed += 1
+        broken = bool(window.non_finite)
+        if broken:
+            self._freeze()
+        if self._wants_diagnoses and (broken or self._closed % self._every == 0):
+            self._report(self.diagnose())
+
+    @property
+    def _wants_diagnoses(self) -> bool:
+        return self._on_finding is not None or self._raise_on is not None
+
+    def _freeze(self) -> None:
+        """Keep the windows as they are, name the offender, and write both down."""
+        self.offender = diagnose(self._recording(), rules=("non-finite",))[0]
+        if self._path is not None:
+            text = json.dumps(self.to_dict(), indent=1, allow_nan=False)
+            beside = self._path.with_name(f"{self._path.name}.part")
+            beside.write_text(text, encoding="utf-8")
+            os.replace(beside, self._path)
+
+    def _report(self, diagnosis: Diagnosis) -> None:
+        """Hand on what is new or graver; raise where that was asked for."""
+        for finding in diagnosis:
+            key = (finding.rule, finding.site)
+            known = self._known.get(key)
+            if known is not None and at_least(known, finding.severity):
+                continue
+            self._known[key] = finding.severity
+            if self._on_finding is not None:
+                self._on_finding(finding)
+        if self._raise_on is None:
+            return
+        if any(at_least(finding.severity, self._raise_on) for finding in diagnosis):
+            raise UnhealthyError(diagnosis)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values, as JSON holds them: the offender and the figures of each window."""
+        return {
+            "offender": None if self.offender is None else self.offender.to_dict(),
+            "windows": [_figures(window) for window in self._windows],
+        }
+
+    def __repr__(self) -> str:
+        state = "nothing broken" if self.offender is None else f"broken at {self.offender.site}"
+        return f"<FlightRecorder: {len(self._windows)} windows, {state}>"
+
+
+def _figures(window: Window) -> dict[str, Any]:
+    sites = {site: _finite(stats.to_dict()) for site, stats in window.items()}
+    scalars = {name: _finite({"v": s.mean})["v"] for name, s in window.scalars.items()}
+    return {
+        "first_step": window.first_step,
+        "last_step": window.last_step,
+        "phase": window.phase,
+        "scalars": scalars,
+        "sites": sites,
+    }
+
+
+def _finite(figures: Mapping[str, float]) -> dict[str, float | None]:
+    """JSON has neither NaN nor Inf: None stands for a figure that does not apply."""
+    return {name: value if math.isfinite(value) else None for name, value in figures.items()}

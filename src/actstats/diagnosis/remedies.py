@@ -1,0 +1,139 @@
+"""Remedies that can be tried on a copy of a model."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from actstats.diagnosis.diagnosis import Diagnosis
+from actstats.diagnosis.finding import at_least
+
+__all__ = ["Remedy", "remedies_for"]
+
+_CURABLE = frozenset(
+    {
+        *("dead-units", "silent-units", "dormant-units", "identical-units"),
+        *("saturated", "input-independent", "unnormalised-input"),
+        *("vanishing-gradient", "exploding-gradient", "exploding-activation"),
+    }
+)
+_BIASED = frozenset({"dead-units", "silent-units", "saturated", "input-independent"})
+_NORMS = {
+    nn.Linear: nn.BatchNorm1d,
+    nn.Conv1d: nn.BatchNorm1d,
+    nn.Conv2d: nn.BatchNorm2d,
+    nn.Conv3d: nn.BatchNorm3d,
+}
+_NORM_TYPES = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.LayerNorm, nn.GroupNorm)
+Weighty = nn.Linear | nn.Conv1d | nn.Conv2d | nn.Conv3d
+
+
+@dataclass(frozen=True)
+class Remedy:
+    """One change that may cure a model.
+
+    Parameters
+    ----------
+    name : str
+        What it does, in words.
+    apply : callable
+        Changes a copy in place; returns whether there was anything to change.
+    """
+
+    name: str
+    apply: Callable[[nn.Module], bool]
+
+
+def remedies_for(diagnosis: Diagnosis) -> Iterator[Remedy]:
+    """Yield what is worth trying for what was found; nothing where no remedy changes a model."""
+    grave = [finding for finding in diagnosis if at_least(finding.severity, "warning")]
+    rules = {finding.rule for finding in grave}
+    if not rules & _CURABLE:
+        return
+    if rules & _BIASED:
+        yield Remedy("every bias 0", zero_biases)
+    scaled = next((f for f in grave if f.modules and "factor" in f.evidence), None)
+    if scaled is not None:
+        names, factor = scaled.modules, scaled.evidence["factor"]
+        title = f"weights of {_range(names)} times {factor:.2g}"
+        yield Remedy(title, lambda model: scale_weights(model, names, factor))
+    yield Remedy("Xavier initialisation, biases 0", lambda m: initialise(m, nn.init.xavier_normal_))
+    yield Remedy("He initialisation, biases 0", lambda m: initialise(m, _he))
+    yield Remedy("BatchNorm after each Linear and Conv layer but the last", insert_norms)
+
+
+def _range(names: Sequence[str]) -> str:
+    return names[0] if len(names) == 1 else f"{names[0]}…{names[-1]}"
+
+
+def zero_biases(model: nn.Module) -> bool:
+    """Set the bias of each Linear and Conv layer to 0."""
+    biases = [m.bias for m in _weighty(model) if m.bias is not None]
+    changed = any(bool(bias.detach().any()) for bias in biases)
+    for bias in biases:
+        nn.init.zeros_(bias)
+    return changed
+
+
+def scale_weights(model: nn.Module, names: Sequence[str], factor: float) -> bool:
+    """Multiply the weights of some modules."""
+    known = dict(model.named_modules())
+    weights = [getattr(known.get(name), "weight", None) for name in names]
+    found = [weight for weight in weights if isinstance(weight, Tensor)]
+    with torch.no_grad():
+        for weight in found:
+            weight.mul_(factor)
+    return bool(found)
+
+
+def initialise(model: nn.Module, fill: Callable[[Tensor], object]) -> bool:
+    """Draw all weights of Linear and Conv layers anew; biases 0."""
+    modules = list(_weighty(model))
+    for module in modules:
+        fill(module.weight)
+    zero_biases(model)
+    return bool(modules)
+
+
+def _he(weight: Tensor) -> object:
+    return nn.init.kaiming_normal_(weight, nonlinearity="relu")
+
+
+def insert_norms(model: nn.Module) -> bool:
+    """Put a BatchNorm after the Linear and Conv layers of each Sequential, not after the last."""
+    last = [m for m in _weighty(model) if type(m) in _NORMS][-1:]
+    sequences = [m for m in model.modules() if type(m) is nn.Sequential]
+    changed = [_insert_into(sequence, last) for sequence in sequences]
+    return any(changed)
+
+
+def _insert_into(sequence: nn.Sequential, last: Sequence[nn.Module]) -> bool:
+    children = list(sequence.named_children())
+    following = [child for _, child in children[1:]] + [None]
+    bare = [
+        type(child) in _NORMS and child not in last and not isinstance(after, _NORM_TYPES)
+        for (_, child), after in zip(children, following, strict=True)
+    ]
+    for name, _ in children:
+        delattr(sequence, name)
+    for (name, child), wanted in zip(children, bare, strict=True):
+        sequence.add_module(name, child)
+        if wanted:
+            sequence.add_module(f"{name}_norm", _norm_after(child))
+    return any(bare)
+
+
+def _norm_after(module: nn.Module) -> nn.Module:
+    linear = isinstance(module, nn.Linear)
+    width = module.out_features if linear else module.out_channels
+    assert isinstance(width, int) and isinstance(module.weight, Tensor)
+    like = module.weight
+    norm = _NORMS[type(module)](width, device=like.device, dtype=like.dtype)
+    return norm.train(module.training)
+
+
+def _weighty(model: nn.Module) -> Iterator[Weighty]:
+    return (m for m in model.modules() if isinstance(m, Weighty) and m.weight.dim() > 1)
