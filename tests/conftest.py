@@ -10,6 +10,8 @@ import hypothesis
 import pytest
 import torch
 
+pytest_plugins = ["pytester"]
+
 # Machines differ in speed, and a first call compiles: no deadlines. CI repeats itself exactly.
 hypothesis.settings.register_profile("dev", deadline=None)
 hypothesis.settings.register_profile("ci", deadline=None, derandomize=True, print_blob=True)

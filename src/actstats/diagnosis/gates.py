@@ -91,9 +91,9 @@ def _side(low: float, high: float) -> str:
 
 
 def _remedy(reading: Reading, site: Site) -> str:
-    layer = next((layer for layer in reading.layers if layer.a.key == site.key), None)
-    name = site.source or site.module if layer is None else layer.name
-    z = None if layer is None or layer.z is None else reading.now(layer.z.key)
+    layer = reading.layer_of(site)
+    name = layer.name
+    z = None if layer.z is None else reading.now(layer.z.key)
     if z is None or not z.rms > 1:
         return f"Normalise before {site.module} or scale down what feeds it ({name})."
     if abs(z.mean) > 2 * z.std:

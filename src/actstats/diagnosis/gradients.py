@@ -149,11 +149,16 @@ def _vanishing(reading: Reading, way: Way, thresholds: Thresholds) -> Finding:
 
 def exploding_gradient(reading: Reading, thresholds: Thresholds) -> Iterator[Finding]:
     """Find a net whose gradient grows towards the input, or in time."""
-    yield from _spikes(reading, thresholds)
-    way = way_back(reading)
-    if len(way.layers) < thresholds.depth and way.decades < thresholds.exploded:
+    spike = _spike(reading, thresholds)
+    if spike is not None:
+        yield spike
         return
-    if way.decades < thresholds.exploding or way.decay < thresholds.steep:
+    way = way_back(reading)
+    normed = thresholds.normed if any("Norm" in s.module_type for s in reading.sites) else 1.0
+    bound = normed * thresholds.exploding
+    if way.decades < bound or way.decay < normed * thresholds.steep:
+        return
+    if len(way.layers) < thresholds.depth and way.decades < normed * thresholds.exploded:
         return
     worst = max(way.steps, key=lambda step: step.gain)
     growing = [step for step in way.steps if step.gain > 1 / thresholds.unit_gain]
@@ -162,32 +167,31 @@ def exploding_gradient(reading: Reading, thresholds: Thresholds) -> Iterator[Fin
     yield Finding(
         "exploding-gradient",
         worst.layer.name if worst.layer.name in reading else worst.layer.a.key,
-        "critical" if way.decades >= thresholds.exploded else "warning",
+        "critical" if way.decades >= normed * thresholds.exploded else "warning",
         f"the gradient grows {10**way.decades:,.0f}-fold from {way.layers[-1].a.module} to"
         f" {way.layers[0].a.module} ({way.decay:+.2f} decades per layer).",
-        {**_evidence(way, "weights", thresholds.exploding), "factor": 1 / factor},
+        {**_evidence(way, "weights", bound), "factor": 1 / factor},
         f"Divide the initial weights of {weights_range(layers)} by {factor:.2g}"
         f" ({initialisation(layers[0])} initialisation gives this), or clip the gradient's norm.",
-        _since(reading, way, lambda d: d >= thresholds.exploding),
+        _since(reading, way, lambda d: d >= bound),
         modules=tuple(layer.name for layer in layers),
     )
 
 
-def _spikes(reading: Reading, thresholds: Thresholds) -> Iterator[Finding]:
-    """Find the gradient that grew most in time, where it grew beyond the bound."""
+def _spike(reading: Reading, thresholds: Thresholds) -> Finding | None:
+    """Return the gradient that grew most in time, where it grew beyond the bound."""
+    if len(reading.windows) < 3:
+        return None
     found = []
-    for site in reading.sites:
-        key = f"{site.key}:grad"
-        if key not in reading or len(reading.windows) < 3:
-            continue
-        history = sorted(reading.scales(key))
+    for key in (f"{site.key}:grad" for site in reading.sites):
+        history = sorted(reading.scales(key)) if key in reading else []
         usual = history[len(history) // 2] if len(history) > 2 else 0.0
         if usual > 0 and reading.now(key).rms / usual >= thresholds.spike:
             found.append((reading.now(key).rms / usual, usual, key))
     if not found:
-        return
+        return None
     ratio, usual, key = max(found)
-    yield Finding(
+    return Finding(
         "exploding-gradient",
         key,
         "critical",

@@ -176,10 +176,11 @@ def _overflows(reading: Reading, sites: Sequence[str], half: Format) -> Iterator
     if size <= limit:
         return
     beyond = [k for k in sizes if sizes[k] > limit]
+    ahead = site.kind == "grad" and site.dtype != half.name  # a loss scale keeps clear of it
     yield Finding(
         "low-precision-range",
         key,
-        "warning",
+        "info" if ahead else "warning",
         f"its values reach {size:.3g}; float16 ends at {half.largest:,.0f}"
         f" ({len(beyond)} sites come near or beyond).",
         {"largest": size, "bound": limit, "sites": len(beyond), **_table(reading.now(key))},

@@ -176,13 +176,16 @@ class Reading:
     def layers(self) -> tuple[Layer, ...]:
         """Activations in the order of the forward; weight layers where the net has few of them."""
         gates = [site for site in self.sites if site.activation is not None]
-        if len(gates) > 2:
-            return tuple(self._layer(site) for site in gates)
-        return tuple(Layer(site, weights=site.module) for site in self.sites if _has_weights(site))
+        weighty = [site for site in self.sites if _has_weights(site)]
+        enough = len(gates) > 2 or 3 * len(gates) >= len(weighty)
+        return tuple(self.layer_of(site) for site in (gates if enough else weighty))
 
-    def _layer(self, gate: Site) -> Layer:
-        z = self._sites.get(gate.source or "")
-        return Layer(gate, z, self._weights_of(z))
+    def layer_of(self, site: Site) -> Layer:
+        """Return what an activation or a weight layer gives, with what it comes from."""
+        if site.activation is None:
+            return Layer(site, weights=site.module)
+        z = self._sites.get(site.source or "")
+        return Layer(site, z, self._weights_of(z))
 
     def _weights_of(self, site: Site | None, far: int = 4) -> str | None:
         """Return the weight layer that a tensor comes from, through norms and the like."""

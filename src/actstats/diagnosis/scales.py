@@ -88,7 +88,7 @@ def _lost_signal(
 def exploding_activation(reading: Reading, thresholds: Thresholds) -> Iterator[Finding]:
     """Find where activations grow over the depth of the net, or are huge."""
     sites = _growing_sites(reading)
-    scales = [reading.now(site.key).rms for site in sites]
+    scales = [spread(reading.now(site.key)) for site in sites]  # a bias alone is no growth
     if len(sites) < 2:
         raise DoesNotApply("fewer than two layers were seen")
     first = max(ORDINARY, next((s for s in scales if s > 0), 0.0))
@@ -108,7 +108,7 @@ def _growing_sites(reading: Reading) -> list[Site]:
 
 def _input_scale(reading: Reading, site: Site) -> float:
     key = f"{site.module}:input"
-    return max(ORDINARY, reading.now(key).rms) if key in reading else ORDINARY
+    return max(ORDINARY, spread(reading.now(key))) if key in reading else ORDINARY
 
 
 def _explosion(
@@ -125,10 +125,10 @@ def _explosion(
         "exploding-activation",
         site.key,
         "critical" if critical else "warning",
-        f"its outputs have an rms of {scale:.3g}, {factor:.3g} times the layer before and"
+        f"its outputs vary by {scale:.3g} over samples, {factor:.3g} times the layer before and"
         f" {total:.3g} times the first layer.",
         {
-            "rms": scale,
+            "spread": scale,
             "over_layer_before": factor,
             "over_first_layer": total,
             "factor": 1 / factor,
@@ -138,7 +138,7 @@ def _explosion(
         },
         f"Divide the weights of {site.module} by {factor:.2g}, or normalise after it"
         f" ({_norm_for(site, reading)}).",
-        reading.since(site.key, lambda s: s.rms >= 0.5 * scale),
+        reading.since(site.key, lambda s: spread(s) >= 0.5 * scale),
         modules=(site.module,),
     )
 

@@ -45,12 +45,16 @@ class Thresholds:
         Decades that it gains.
     steep : float
         Decades per layer on average that go with either.
+    normed : float
+        Factor on both where norms stand between the layers: they make the gradient grow towards
+        the input by themselves, and the step that it causes shrink (Yang et al. 2019).
     shut_gate : float
         Mean gate gain below which the gates, not the weights, hold the gradient back.
     growth, steep_growth : float
-        Activation scale, last over first layer, and between neighbours: warning.
+        Spread of the outputs over samples, over the first layer's and over the layer's before:
+        warning. What grows up to 1 is not counted.
     large : float
-        Root mean square of activations that is a warning wherever it is met.
+        Spread that is critical wherever it is met.
     drift, spike : float
         Ratio of the scale in the last windows to that in the first: activations, gradients.
     input_scale, input_offset : float
@@ -79,6 +83,7 @@ class Thresholds:
     exploding: float = 3.5
     exploded: float = 6.0
     steep: float = 0.3
+    normed: float = 2.0
     shut_gate: float = 0.3
     growth: float = 100.0
     steep_growth: float = 15.0

@@ -140,9 +140,9 @@ def _silence(
 
 def _wake(reading: Reading, site: Site, sick: int, units: int, n: int) -> str:
     """Say how such units come to life again: by what feeds them."""
-    layer = next((layer for layer in reading.layers if layer.a.key == site.key), None)
-    name = site.source or site.module if layer is None else layer.name
-    z = None if layer is None or layer.z is None else reading.now(layer.z.key)
+    layer = reading.layer_of(site)
+    name = layer.name
+    z = None if layer.z is None else reading.now(layer.z.key)
     why = f"{sick} of {units} units never fired on {n:,} samples"
     if z is not None and z.unit_mean is not None and z.unit_std is not None:
         low = float(np.median(z.unit_mean + 2 * z.unit_std))

@@ -1,0 +1,244 @@
+"""check(): a copy is judged, and nothing of the user's changes."""
+
+import copy
+import random
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+import actstats
+from actstats import make_mlp
+from actstats.diagnosis.remedies import initialise, insert_norms, scale_weights, zero_biases
+
+
+def loss_of(model, batch):
+    return (model(batch) - batch**2).square().mean()
+
+
+def batch():
+    return torch.linspace(-7, 10, 64).unsqueeze(1)
+
+
+def sick():
+    torch.manual_seed(0)
+    return make_mlp(activation="tanh", weight_std=0.1, bias_init=-0.2)
+
+
+def healthy():
+    torch.manual_seed(0)
+    net = make_mlp(activation="tanh", bn=True, weight_std=0.1, bias_init=-0.2)
+    return nn.Sequential(net, nn.Dropout(0.1))
+
+
+def everything(model, optimizer):
+    """Return all that a check could disturb, as plain comparable values."""
+    tensors = {k: v.clone() for k, v in model.state_dict().items()}
+    gradients = [None if p.grad is None else p.grad.clone() for p in model.parameters()]
+    modes = [module.training for module in model.modules()]
+    hooks = [len(m._forward_hooks) + len(m._forward_pre_hooks) for m in model.modules()]
+    states = copy.deepcopy(optimizer.state_dict())
+    drawn = (torch.get_rng_state(), random.getstate(), np.random.get_state()[1].copy())  # noqa: NPY002
+    return tensors, gradients, modes, hooks, states, drawn
+
+
+def assert_equal(a, b):
+    if isinstance(a, torch.Tensor):
+        assert torch.equal(a, b)
+    elif isinstance(a, np.ndarray):
+        assert np.array_equal(a, b)
+    elif isinstance(a, dict):
+        assert a.keys() == b.keys()
+        for key in a:
+            assert_equal(a[key], b[key])
+    elif isinstance(a, list | tuple):
+        assert len(a) == len(b)
+        for x, y in zip(a, b, strict=True):
+            assert_equal(x, y)
+    else:
+        assert a == b
+
+
+@pytest.mark.parametrize("make", [sick, healthy])
+def test_nothing_of_the_users_changes(make):
+    model, x = make(), batch()
+    optimizer = torch.optim.Adam(model.parameters(), lr=0.03)
+    loss_of(model, x).backward()
+    optimizer.step()
+    before, given = everything(model, optimizer), x.clone()
+    actstats.check(model, x, loss_of, optimizer=optimizer, trial_steps=3)
+    assert_equal(everything(model, optimizer), before)
+    assert torch.equal(x, given)
+
+
+def test_the_copy_draws_what_the_next_step_would_draw():
+    model = healthy()
+    found = actstats.check(model, batch(), loss_of)
+    assert found.loss == loss_of(model, batch()).item()
+
+
+def test_the_sick_net_is_told_with_what_helps():
+    found = actstats.check(sick(), batch(), loss_of)
+    assert not found.ok
+    assert found.roots[0].rule == "input-independent"
+    best = found.tried[0]
+    assert best.helps
+    assert best.after.ok
+    assert best.remedy.startswith("weights of fc2…fc8 times 3")
+    assert best.figures["critical"] == (6, 0)
+    assert f"Tried on a copy: {best}" in found.verdict
+    assert found.passes == 1 + len(found.tried)
+
+
+def test_a_remedy_that_is_needed_by_none_is_not_tried():
+    found = actstats.check(healthy(), batch(), loss_of)
+    assert found.ok
+    assert found.tried == ()
+    assert found.passes == 1
+
+
+def test_remedies_may_be_left_out():
+    assert actstats.check(sick(), batch(), loss_of, remedies=False).tried == ()
+
+
+class Functional(nn.Module):
+    """A net that calls its activations as functions."""
+
+    def __init__(self):
+        super().__init__()
+        self.layers = nn.ModuleList(nn.Linear(10, 10) for _ in range(3))
+        for layer in self.layers:
+            nn.init.constant_(layer.bias, -9.0)
+
+    def forward(self, x):
+        for layer in self.layers:
+            x = nn.functional.relu(layer(x))
+        return x
+
+
+def test_nets_of_functions_are_judged_too():
+    torch.manual_seed(0)
+    found = actstats.check(Functional(), torch.randn(64, 10), lambda m, x: m(x).square().mean())
+    assert (found.roots[0].rule, found.roots[0].severity) == ("dead-units", "critical")
+    assert (
+        not actstats.check(
+            Functional(), torch.randn(64, 10), lambda m, x: m(x).square().mean(), functional=False
+        )
+        .answers["dead-units"]
+        .findings
+    )
+
+
+def test_layers_frozen_on_purpose_are_remarks():
+    torch.manual_seed(0)
+    net = make_mlp(10, [16, 16], 1, activation="relu")
+    net.fc1.requires_grad_(False)
+    found = actstats.check(net, torch.randn(64, 10), lambda m, x: m(x).square().mean())
+    frozen = [finding for finding in found if finding.rule == "no-gradient"]
+    assert [(f.site, f.severity) for f in frozen] == [("fc1", "info")]
+    assert found.ok
+
+
+def test_a_module_that_is_never_called_is_named():
+    torch.manual_seed(0)
+    net = make_mlp(10, [16], 1, activation="relu")
+    net.forward = lambda x: net.out(net.act1(net.fc1(x)))
+    net.add_module("spare", nn.Linear(3, 3))
+    model = nn.ModuleDict({"body": make_mlp(10, [16], 1, activation="relu"), "spare": net.spare})
+    found = actstats.check(model, torch.randn(64, 10), lambda m, x: m["body"](x).square().mean())
+    never = [f for f in found if f.rule == "never-called"]
+    assert [(f.site, f.severity) for f in never] == [("spare", "warning")]
+
+
+def test_the_optimizer_tells_how_far_a_step_goes():
+    net = healthy()
+    far = torch.optim.Adam(net.parameters(), lr=3.0)
+    found = actstats.check(net, batch(), loss_of, optimizer=far)
+    assert [f.severity for f in found if f.rule == "update-ratio"] == ["critical"]
+    usual = torch.optim.Adam(net.parameters(), lr=1e-3)
+    assert actstats.check(net, batch(), loss_of, optimizer=usual).ok
+
+
+def test_a_trial_trains_the_copy():
+    net = healthy()
+    optimizer = torch.optim.Adam(net.parameters(), lr=0.03)
+    found = actstats.check(net, batch(), loss_of, optimizer=optimizer, trial_steps=5)
+    assert len(found.trial) == 6
+    assert found.trial[0] == found.loss
+    assert found.trial[-1] < found.trial[0]
+    assert found.passes == 1 + 6
+    assert "In a trial of 5 steps the loss went from" in found.verdict
+
+
+def test_plain_values_hold_what_was_tried():
+    found = actstats.check(sick(), batch(), loss_of).to_dict()
+    assert found["passes"] == 1 + len(found["tried"])
+    assert found["tried"][0]["ok"] is True
+
+
+@pytest.mark.parametrize(
+    ("given", "error", "message"),
+    [
+        ({"loss_fn": lambda m, x: m(x)}, ValueError, r"tensor of one number; got shape \(64, 1\)"),
+        ({"loss_fn": lambda m, x: 1.0}, ValueError, "tensor of one number; got float"),
+        ({"loss_fn": lambda m, x: m(x).detach().mean()}, ValueError, "a loss without a graph"),
+        ({"loss_fn": lambda m, x: sick()(x).mean()}, ValueError, "did not call the model"),
+        ({"trial_steps": 5}, ValueError, "needs the `optimizer`"),
+        ({"trial_steps": -1}, ValueError, "integer of at least 0; got -1"),
+        ({"optimizer": "adam"}, TypeError, "must be a torch.optim.Optimizer or None; got str"),
+        ({"model": loss_of}, TypeError, "must be a torch.nn.Module; got function"),
+    ],
+)
+def test_arguments_that_cannot_work_are_refused(given, error, message):
+    asked = {"model": healthy(), "batch": batch(), "loss_fn": loss_of, **given}
+    with pytest.raises(error, match=message):
+        actstats.check(**asked)
+
+
+def test_no_grad_around_it_does_no_harm():
+    with torch.no_grad():
+        assert actstats.check(healthy(), batch(), loss_of).ok
+
+
+# ---- remedies ------------------------------------------------------------------------------------
+
+
+def test_biases_become_zero():
+    net = sick()
+    assert zero_biases(net)
+    assert not any(p.any() for name, p in net.named_parameters() if name.endswith("bias"))
+    assert not zero_biases(net)  # nothing is left to change
+
+
+def test_only_the_weights_named_are_scaled():
+    net, old = sick(), sick()
+    assert scale_weights(net, ["fc2", "fc3"], 2.0)
+    assert torch.equal(net.fc2.weight, 2 * old.fc2.weight)
+    assert torch.equal(net.fc4.weight, old.fc4.weight)
+    assert not scale_weights(net, ["nowhere"], 2.0)
+
+
+def test_initialisation_draws_all_weights_anew():
+    net, old = sick(), sick()
+    assert initialise(net, nn.init.xavier_normal_)
+    assert all(
+        not torch.equal(getattr(net, n).weight, getattr(old, n).weight) for n in ("fc1", "out")
+    )
+
+
+def test_norms_stand_after_each_layer_but_the_last():
+    net = nn.Sequential(
+        nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU()),
+        nn.Sequential(nn.Conv2d(4, 5, 3), nn.BatchNorm2d(5)),
+        nn.Flatten(),
+        nn.Linear(5, 6),
+        nn.Linear(6, 2),
+    )
+    assert insert_norms(net)
+    kinds = [type(module).__name__ for module in net.modules() if not len(list(module.children()))]
+    assert kinds == [
+        *("Conv2d", "BatchNorm2d", "ReLU", "Conv2d", "BatchNorm2d", "Flatten"),
+        *("Linear", "BatchNorm1d", "Linear"),
+    ]
+    assert not insert_norms(net)

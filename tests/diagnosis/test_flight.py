@@ -1,0 +1,190 @@
+"""FlightRecorder: what is kept before the first NaN, who is told, and what is written."""
+
+import json
+
+import pytest
+import torch
+from torch import nn
+
+import actstats
+from actstats import ActivationRecorder, FlightRecorder, UnhealthyError, make_mlp
+
+
+def net():
+    torch.manual_seed(0)
+    return make_mlp(4, [16, 16], 1, activation="relu")
+
+
+def fly(model, recorder, steps, broken_at=None):
+    for step in range(steps):
+        x = torch.randn(64, 4)
+        if step == broken_at:
+            x[0, 0] = torch.nan
+        model(x)
+        recorder.step(loss=float(step))
+
+
+def test_the_last_windows_before_the_first_nan_are_kept():
+    model = net()
+    recorder = ActivationRecorder(model, window=1)
+    with recorder, FlightRecorder(recorder, keep=3) as flight:
+        fly(model, recorder, 10, broken_at=6)
+    assert [window.first_step for window in flight.windows] == [4, 5, 6]
+    assert (flight.offender.site, flight.offender.since) == ("fc1", 6)
+    assert recorder.recording.windows[-1].last_step == 9  # the run went on
+
+
+def test_while_all_is_finite_the_last_windows_move_on():
+    model = net()
+    recorder = ActivationRecorder(model, window=1)
+    with recorder, FlightRecorder(recorder, keep=2) as flight:
+        fly(model, recorder, 5)
+    assert [window.first_step for window in flight.windows] == [3, 4]
+    assert flight.offender is None
+    assert "nothing broken" in repr(flight)
+
+
+def test_windows_that_merge_in_the_recorder_are_kept_as_they_closed():
+    model = net()
+    recorder = ActivationRecorder(model)
+    with recorder, FlightRecorder(recorder, keep=4) as flight:
+        fly(model, recorder, 80)
+    assert [w.last_step - w.first_step + 1 for w in flight.windows] == [2] * 4
+
+
+def test_the_file_holds_offender_and_figures(tmp_path):
+    model = net()
+    recorder = ActivationRecorder(model, window=1)
+    path = tmp_path / "flight.json"
+    with recorder, FlightRecorder(recorder, keep=2, path=path):
+        fly(model, recorder, 4, broken_at=2)
+    written = json.loads(path.read_text())
+    assert written["offender"]["site"] == "fc1"
+    assert [window["first_step"] for window in written["windows"]] == [1, 2]
+    assert written["windows"][1]["sites"]["fc1"]["nan_count"] == 16
+    assert written["windows"][0]["scalars"] == {"loss": 1.0}
+    assert [file.name for file in tmp_path.iterdir()] == ["flight.json"]
+
+
+def test_findings_are_told_once_and_again_when_graver():
+    told = []
+    model = net()
+    recorder = ActivationRecorder(model, window=1)
+    with recorder, FlightRecorder(recorder, keep=1, every=1, on_finding=told.append):
+        fly(model, recorder, 2)
+        nn.init.constant_(model.fc1.bias[:4], -100)
+        fly(model, recorder, 2)
+        nn.init.constant_(model.fc1.bias, -100)
+        fly(model, recorder, 2)
+    dead = [finding.severity for finding in told if finding.site == "act1"]
+    assert dead[-2:] == ["warning", "critical"]
+    assert len(dead) == len(set(dead))
+
+
+def test_a_critical_finding_is_raised_out_of_step():
+    model = net()
+    recorder = ActivationRecorder(model, window=1)
+    nn.init.constant_(model.fc1.bias, -100)
+    with recorder, FlightRecorder(recorder, every=2, raise_on="critical"):
+        with pytest.raises(UnhealthyError, match="CRITICAL dead-units at act1") as caught:
+            fly(model, recorder, 5)
+        assert caught.value.diagnosis.roots[0].site == "act1"
+        fly(model, recorder, 1)  # step() had done its work
+    assert [w.last_step for w in recorder.recording.windows] == [0, 1, 2]
+
+
+def test_nothing_is_told_once_it_has_ended():
+    told = []
+    model = net()
+    nn.init.constant_(model.fc1.bias, -100)
+    recorder = ActivationRecorder(model, window=1)
+    with FlightRecorder(recorder, every=1, on_finding=told.append):
+        pass
+    with recorder:
+        fly(model, recorder, 2)
+    assert told == []
+    assert recorder._windows.arrived is None
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"keep": 0}, "`keep` must be an integer of at least 1; got 0"),
+        ({"every": 1.5}, "`every` must be an integer of at least 1; got 1.5"),
+        ({"raise_on": "fatal"}, "`raise_on` must be one of"),
+    ],
+)
+def test_arguments_that_cannot_work_are_refused(given, message):
+    with pytest.raises(ValueError, match=message):
+        FlightRecorder(ActivationRecorder(net()), **given)
+
+
+# ---- assert_healthy ------------------------------------------------------------------------------
+
+
+def sick_recorder():
+    model = net()
+    nn.init.constant_(model.fc1.bias, -100)
+    with ActivationRecorder(model) as recorder:
+        model(torch.randn(64, 4))
+    return recorder
+
+
+def test_a_sick_net_fails_with_its_diagnosis():
+    with pytest.raises(AssertionError, match="16 of 16 units are dead"):
+        actstats.assert_healthy(sick_recorder())
+
+
+def test_what_is_ignored_or_lesser_does_not_fail():
+    found = actstats.assert_healthy(
+        sick_recorder(), ignore=("dead-units", "input-independent", "exploding-activation")
+    )
+    assert not found.ok
+    with pytest.raises(UnhealthyError):
+        actstats.assert_healthy(found, severity="info")
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"ignore": "dead"}, "`ignore` has no rule 'dead'"),
+        ({"severity": "fatal"}, "`severity` must be one of"),
+    ],
+)
+def test_unknown_names_are_refused(given, message):
+    with pytest.raises(ValueError, match=message):
+        actstats.assert_healthy(sick_recorder(), **given)
+
+
+PLUGIN = """
+import torch, actstats
+from torch import nn
+
+def run(model, healthy_recorder, **options):
+    recorder = healthy_recorder(model, **options)
+    model(torch.randn(64, 4)).square().mean().backward()
+    recorder.step()
+    assert recorder.attached
+
+def make(bias):
+    torch.manual_seed(0)
+    model = actstats.make_mlp(4, [16], 1, activation="relu")
+    nn.init.constant_(model.fc1.bias, bias)
+    return model
+
+def test_healthy(healthy_recorder):
+    run(make(0.0), healthy_recorder)
+
+def test_sick(healthy_recorder):
+    run(make(-100.0), healthy_recorder)
+
+def test_ignored(healthy_recorder):
+    run(make(-100.0), healthy_recorder, severity="critical", ignore=("dead-units", "no-gradient"))
+"""
+
+
+def test_the_fixture_fails_tests_of_sick_nets(pytester):
+    pytester.makepyfile(PLUGIN)
+    result = pytester.runpytest_inprocess("-p", "no:cacheprovider")
+    result.assert_outcomes(passed=3, errors=1)
+    result.stdout.fnmatch_lines(["*test_sick*", "*dead-units at act1*"])
