@@ -30,7 +30,7 @@ def dead(sick: int, width: int = 10):
 
 
 @pytest.mark.parametrize(
-    ("sick", "severity"), [(2, "info"), (3, "warning"), (5, "warning"), (6, "critical")]
+    ("sick", "severity"), [(3, "info"), (4, "warning"), (5, "warning"), (6, "critical")]
 )
 def test_dead_units_are_as_grave_as_their_share(sick, severity):
     finding = only(answer("dead-units", dead(sick)))
@@ -425,11 +425,14 @@ def test_steps_beyond_measure_are_found(ratio, severity):
     assert (finding.site, finding.severity) == (None, severity)
 
 
-def test_one_parameter_that_moves_far_is_a_remark():
+@pytest.mark.parametrize(
+    ("ratio", "severity"), [(0.6, "info"), (3.0, "warning"), (1e-8, "warning")]
+)
+def test_one_parameter_that_moves_otherwise_than_the_rest_is_named(ratio, severity):
     scalars = {f"update_ratio/fc{i}.weight": 1e-3 for i in (2, 3)}
-    scalars["update_ratio/fc1.weight"] = 3.0
+    scalars["update_ratio/fc1.weight"] = ratio
     finding = only(answer("update-ratio", recording({"fc1": normal()}, scalars=[scalars])))
-    assert (finding.site, finding.severity) == ("fc1", "info")
+    assert (finding.site, finding.severity) == ("fc1", severity)
 
 
 def test_steps_of_the_usual_size_are_healthy():

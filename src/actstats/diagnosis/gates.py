@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 
-from actstats.activations import Activation
 from actstats.diagnosis.finding import Finding, Severity
-from actstats.diagnosis.reading import Reading
+from actstats.diagnosis.reading import Reading, is_bounded
 from actstats.diagnosis.rule import DoesNotApply
 from actstats.diagnosis.thresholds import Thresholds
+from actstats.diagnosis.units import severity_of
 from actstats.sites import Site
 from actstats.stats import TensorStats
 
@@ -20,7 +19,7 @@ ONE_SIDE = 0.9  # share of a layer's saturated values that makes it the side's
 
 def saturated(reading: Reading, thresholds: Thresholds) -> Iterator[Finding]:
     """Find layers whose values lie in the flat parts of a bounded activation."""
-    bounded = [s for s in reading.sites if _is_bounded(reading.now(s.key))]
+    bounded = [s for s in reading.sites if is_bounded(s) and _is_judged(reading.now(s.key))]
     if not bounded:
         raise DoesNotApply("no activation here is bounded on both sides")
     for site in bounded:
@@ -30,49 +29,52 @@ def saturated(reading: Reading, thresholds: Thresholds) -> Iterator[Finding]:
             yield _finding(reading, site, stats, severity, thresholds)
 
 
-def _is_bounded(stats: TensorStats) -> bool:
-    """Tell whether there are two flat ends: of ReLU and its kin, half of all values lie in one."""
-    activation: Activation | None = stats.activation
-    if activation is None or stats.why("saturated_fraction"):
-        return False
-    return all(math.isfinite(limit) for limit in activation.limits)
+def _is_judged(stats: TensorStats) -> bool:
+    return not stats.why("saturated_fraction")
 
 
 def _severity(stats: TensorStats, thresholds: Thresholds) -> Severity | None:
-    values = stats.saturated_fraction
-    units = stats.saturated_units
-    stuck = 0 if units is None else int(units.sum())
-    share = 0.0 if units is None else stuck / len(units)
-    many = stuck >= 2 * thresholds.least_units or share == 1
-    if values >= thresholds.critical_saturation or (share >= thresholds.critical_units and many):
+    values, stuck, units = _flat(stats)
+    of_units = severity_of(stuck, units, thresholds) if stuck else None
+    if values >= thresholds.critical_saturation or of_units == "critical":
         return "critical"
-    enough = stuck >= thresholds.least_units or share == 1
-    if values >= thresholds.saturated_values or (share >= thresholds.sick_units and enough):
-        return "warning"
-    return "info" if stuck else None
+    return "warning" if values >= thresholds.saturated_values else of_units
+
+
+def _flat(stats: TensorStats) -> tuple[float, int, int]:
+    """Return the share of saturated values, the units stuck there, and the units in all.
+
+    Of ReLU6 and its kin only the upper end counts: below, dead units are judged.
+    """
+    assert stats.activation is not None
+    if stats.activation.relu_like:
+        return stats.saturated_high, 0, 0
+    units = stats.saturated_units
+    if units is None:
+        return stats.saturated_fraction, 0, 0
+    return stats.saturated_fraction, int(units.sum()), len(units)
 
 
 def _finding(
     reading: Reading, site: Site, stats: TensorStats, severity: Severity, thresholds: Thresholds
 ) -> Finding:
-    values, low, high = stats.saturated_fraction, stats.saturated_low, stats.saturated_high
-    units, both = stats.saturated_units, stats.two_sided_units
-    stuck = 0 if units is None else int(units.sum())
+    values, stuck, units = _flat(stats)
+    low, high, both = stats.saturated_low, stats.saturated_high, stats.two_sided_units
     side = _side(low, high)
     assert stats.activation is not None
     message = (
         f"{100 * values:.0f} % of the values lie where {stats.activation.name} is flat ({side});"
         f" the gate is {100 * stats.gate_openness:.1f} % open"
     )
-    if units is not None:
-        message += f"; {stuck} of {len(units)} units are stuck there"
+    if units:
+        message += f"; {stuck} of {units} units are stuck there"
     evidence = {
         "saturated_fraction": values,
         "saturated_low": low,
         "saturated_high": high,
         "bound": thresholds.saturated_values,
         "gate_openness": stats.gate_openness,
-        "units": 0 if units is None else len(units),
+        "units": units,
         "saturated_units": stuck,
         "two_sided_units": 0 if both is None else int(both.sum()),
         "samples": int(stats.moments.n.min()),

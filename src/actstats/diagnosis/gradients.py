@@ -206,20 +206,33 @@ def _spike(reading: Reading, thresholds: Thresholds) -> Finding | None:
 
 def no_gradient(reading: Reading, thresholds: Thresholds) -> Iterator[Finding]:
     """Find layers with weights that no gradient reaches: detached, frozen or cut off."""
-    weighty = [site for site in reading.sites if site.trainable is not None]
-    reached = [s for s in weighty if (g := reading.gradient(s)) is not None and g.rms > 0]
-    if not weighty:
+    modules: dict[str, list[Site]] = {}
+    for site in reading.sites:
+        if site.trainable is not None:
+            modules.setdefault(site.module, []).append(site)
+    if not modules:
         raise DoesNotApply("no layer with parameters was seen")
-    for site in weighty:
-        gradient = reading.gradient(site)
-        if gradient is not None and (gradient.rms > 0 or not gradient.finite_count):
-            continue
-        if not site.trainable:
-            yield _frozen(site)
-        elif gradient is None:
-            yield _cut_off(reading, site, reached)
-        elif not _is_bypassed(reading, site, reached):
-            yield _zero(reading, site, gradient)
+    every = [site for sites in modules.values() for site in sites]
+    reached = [s for s in every if (g := reading.gradient(s)) is not None and g.rms > 0]
+    for sites in modules.values():
+        if not any(site in reached for site in sites):
+            yield from _unreached(reading, sites, reached)
+
+
+def _unreached(
+    reading: Reading, sites: Sequence[Site], reached: Sequence[Site]
+) -> Iterator[Finding]:
+    """Report a module none of whose outputs got a gradient that is finite and not zero."""
+    site, gradients = sites[0], [reading.gradient(site) for site in sites]
+    seen = [gradient for gradient in gradients if gradient is not None]
+    if any(not gradient.finite_count for gradient in seen):
+        return  # NaN is another fault
+    if not site.trainable:
+        yield _frozen(site)
+    elif not seen:
+        yield _cut_off(reading, site, reached)
+    elif not _is_bypassed(reading, site, reached):
+        yield _zero(reading, site, seen[0])
 
 
 def _frozen(site: Site) -> Finding:

@@ -12,7 +12,7 @@ from actstats.diagnosis.reading import Reading
 from actstats.diagnosis.rule import DoesNotApply
 from actstats.diagnosis.thresholds import Thresholds
 from actstats.recording import Window
-from actstats.sites import Site, split_key
+from actstats.sites import Site, base_name, split_key
 from actstats.stats import TensorStats
 
 __all__ = ["FORMATS", "Format", "low_precision_range", "non_finite", "share_below"]
@@ -23,10 +23,10 @@ __all__ = ["FORMATS", "Format", "low_precision_range", "non_finite", "share_belo
 
 def non_finite(reading: Reading, thresholds: Thresholds) -> Iterator[Finding]:
     """Find where the first NaN or Inf was made, forward or backward."""
-    found = next((window for window in reading.windows if window.non_finite), None)
+    found = next((window for window in reading.windows if _offenders(window)), None)
     if found is None:
         return
-    offenders = found.non_finite
+    offenders = _offenders(found)
     site = _first_offender(reading, offenders)
     stats = found.stats[site]
     backward = split_key(site)[1] == "grad"
@@ -55,6 +55,20 @@ def non_finite(reading: Reading, thresholds: Thresholds) -> Iterator[Finding]:
         _cure(reading, site, backward, trend),
         found.first_step,
     )
+
+
+def _offenders(window: Window) -> list[str]:
+    """Return the sites that are broken; what only holds -Inf is masked, as attention scores are.
+
+    An input is broken only where it breaks what comes out.
+    """
+    broken = [key for key in window.non_finite if _is_broken(window.stats[key])]
+    names = {split_key(key)[0] for key in broken if split_key(key)[1] == "output"}
+    return [k for k in broken if split_key(k)[1] != "input" or base_name(split_key(k)[0]) in names]
+
+
+def _is_broken(stats: TensorStats) -> bool:
+    return bool(stats.nan_count or stats.posinf_count)
 
 
 def _first_offender(reading: Reading, offenders: Sequence[str]) -> str:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
+from actstats.activations import activation_from_key
 from actstats.diagnosis.thresholds import Thresholds
 from actstats.recording import Recording, Window, default_phase, merge_leading
 from actstats.sites import Site, base_name, join_key, site_order, split_key
@@ -178,7 +180,7 @@ class Reading:
         gates = [site for site in self.sites if site.activation is not None]
         weighty = [site for site in self.sites if _has_weights(site)]
         enough = len(gates) > 2 or 3 * len(gates) >= len(weighty)
-        return tuple(self.layer_of(site) for site in (gates if enough else weighty))
+        return tuple(self.layer_of(site) for site in (gates if enough else _one_role(weighty)))
 
     def layer_of(self, site: Site) -> Layer:
         """Return what an activation or a weight layer gives, with what it comes from."""
@@ -194,6 +196,13 @@ class Reading:
                 return site.module
             site, far = self._sites.get(site.source or ""), far - 1
         return None
+
+
+def is_bounded(site: Site) -> bool:
+    """Tell whether a site is an activation with two flat ends: of ReLU, half of all is flat."""
+    if site.activation is None:
+        return False
+    return all(math.isfinite(limit) for limit in activation_from_key(site.activation).limits)
 
 
 def norm(stats: TensorStats) -> float:
@@ -220,6 +229,20 @@ def spread(stats: TensorStats) -> float:
 
 def _pooled(windows: Sequence[Window], key: str) -> TensorStats:
     return sum((w.stats[key] for w in windows if key in w.stats), start=TensorStats.empty())
+
+
+def _one_role(sites: Sequence[Site]) -> list[Site]:
+    """Return sites that can be compared over depth: of repeated blocks, one place in each.
+
+    Queries and outputs of attention have scales of their own; so have, in a chain of blocks, the
+    layers of one block.
+    """
+    roles: dict[str, list[Site]] = {}
+    for site in sites:
+        blocks, _, last = site.module.rpartition(".")
+        roles.setdefault(re.sub(r"\d+", "#", blocks) + "." * bool(blocks) + last, []).append(site)
+    nested = [role for role in roles.values() if len(role) > 1 and "." in role[0].module]
+    return max(nested, key=len) if len(nested) > 1 else list(sites)
 
 
 def _position(site: Site) -> str:

@@ -9,7 +9,7 @@ import numpy as np
 
 from actstats.activations import activation_from_key
 from actstats.diagnosis.finding import Finding, Severity
-from actstats.diagnosis.reading import Layer, Reading, spread
+from actstats.diagnosis.reading import Layer, Reading, is_bounded, spread
 from actstats.diagnosis.rule import DoesNotApply
 from actstats.diagnosis.thresholds import Thresholds
 from actstats.sites import Site
@@ -102,8 +102,13 @@ def exploding_activation(reading: Reading, thresholds: Thresholds) -> Iterator[F
 
 
 def _growing_sites(reading: Reading) -> list[Site]:
-    """Return the sites whose scale their own parameters set."""
-    return [site for site in reading.sites if site.trainable is not None]
+    """Return the sites whose scale their own parameters set.
+
+    Without those that feed a bounded activation: what is too large there, it cuts off, and is
+    saturated.
+    """
+    cut = {site.source for site in reading.sites if is_bounded(site)}
+    return [s for s in reading.sites if s.trainable is not None and s.key not in cut]
 
 
 def _input_scale(reading: Reading, site: Site) -> float:

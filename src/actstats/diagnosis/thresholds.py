@@ -26,9 +26,9 @@ class Thresholds:
         Samples of a unit for "never": 0 of 30 bounds the probability below 0.1 (rule of three).
     sick_units, critical_units : float
         Share of a layer's units from which on a layer is reported as a warning, as critical.
-    least_units : int
-        Units below which a layer is not reported as a warning, unless all of it is sick; twice as
-        many are needed for critical.
+        Healthy nets were seen with up to 3 of 10, and 1 of 5 on a single batch.
+    least_units, least_critical : int
+        Units below which a layer is not reported so, unless all of it is sick.
     dormant_layer : float
         Share of dormant units that is a warning; fewer are common in healthy nets.
     saturated_values, critical_saturation : float
@@ -68,9 +68,10 @@ class Thresholds:
 
     recent: float = 0.1
     enough_samples: int = 30
-    sick_units: float = 0.1
+    sick_units: float = 0.25
     critical_units: float = 0.5
-    least_units: int = 3
+    least_units: int = 4
+    least_critical: int = 6
     dormant_layer: float = 0.3
     saturated_values: float = 0.5
     critical_saturation: float = 0.8
@@ -88,7 +89,7 @@ class Thresholds:
     growth: float = 100.0
     steep_growth: float = 15.0
     large: float = 1e4
-    drift: float = 100.0
+    drift: float = 50.0
     spike: float = 1000.0
     input_scale: float = 25.0
     input_offset: float = 4.0

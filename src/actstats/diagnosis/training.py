@@ -65,9 +65,8 @@ def update_ratio(reading: Reading, thresholds: Thresholds) -> Iterator[Finding]:
         yield _too_far(middle, ratios, "critical" if far else "warning", thresholds)
     elif 0 < middle <= thresholds.update_low:
         yield _too_little(middle, ratios, thresholds)
-    elif max(ratios.values()) >= thresholds.update_high:
-        worst = max(ratios, key=lambda name: ratios[name])
-        yield _one_too_far(worst, ratios[worst], reading, thresholds)
+    else:
+        yield from _odd_ones(ratios, reading, thresholds)
 
 
 def _ratios(reading: Reading) -> dict[str, float]:
@@ -107,13 +106,36 @@ def _too_little(middle: float, ratios: dict[str, float], thresholds: Thresholds)
     )
 
 
-def _one_too_far(worst: str, ratio: float, reading: Reading, thresholds: Thresholds) -> Finding:
-    module = worst.rpartition(".")[0]
+def _odd_ones(
+    ratios: dict[str, float], reading: Reading, thresholds: Thresholds
+) -> Iterator[Finding]:
+    """Report the parameters that a step moves far more or far less than the others."""
+    worst = max(ratios, key=lambda name: ratios[name])
+    if ratios[worst] >= thresholds.update_high:
+        far = ratios[worst] >= 4 * thresholds.update_high
+        yield _odd(worst, ratios, reading, thresholds.update_high, "warning" if far else "info")
+    moved = {name: ratio for name, ratio in ratios.items() if ratio > 0}
+    least = min(moved, key=lambda name: moved[name], default=worst)
+    if ratios[least] <= thresholds.update_low and len(moved) > 1:
+        yield _odd(least, ratios, reading, thresholds.update_low, "warning")
+
+
+def _odd(
+    name: str, ratios: dict[str, float], reading: Reading, bound: float, severity: Severity
+) -> Finding:
+    module, middle = name.rpartition(".")[0], median(ratios.values())
+    high = ratios[name] >= bound > middle
+    cure = (
+        "Nothing, if the parameter starts near 0; else lower its learning rate."
+        if high
+        else "Raise its learning rate, unless it is small on purpose or its gradient vanishes."
+    )
     return Finding(
         "update-ratio",
         module if module in reading else None,
-        "info",
-        f"a step changes {worst} by {ratio:.2g} of its size, others less.",
-        {"ratio": ratio, "bound": thresholds.update_high},
-        "Nothing, if the parameter starts near 0; else lower its learning rate.",
+        severity,
+        f"a step changes {name} by {ratios[name]:.2g} of its size, the others by {middle:.2g}"
+        " (median).",
+        {"ratio": ratios[name], "median": middle, "bound": bound},
+        cure,
     )

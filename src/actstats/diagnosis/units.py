@@ -25,13 +25,15 @@ def severity_of(sick: int, units: int, thresholds: Thresholds) -> Severity:
 
     Examples
     --------
-    >>> [severity_of(n, 10, Thresholds()) for n in (2, 3, 5, 6, 10)]
+    >>> [severity_of(n, 10, Thresholds()) for n in (3, 4, 5, 6, 10)]
     ['info', 'warning', 'warning', 'critical', 'critical']
     """
-    least, share = thresholds.least_units, sick / units
-    if sick == units or (share >= thresholds.critical_units and sick >= 2 * least):
+    share = sick / units
+    many = share >= thresholds.critical_units and sick >= thresholds.least_critical
+    if many or sick == units:
         return "critical"
-    return "warning" if share >= thresholds.sick_units and sick >= least else "info"
+    some = share >= thresholds.sick_units and sick >= thresholds.least_units
+    return "warning" if some else "info"
 
 
 def dead_units(reading: Reading, thresholds: Thresholds) -> Iterator[Finding]:
