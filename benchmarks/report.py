@@ -78,11 +78,13 @@ def absences(result: dict[str, Any]) -> str:
     return f"Absent: {named}."
 
 
-def publish(result: dict[str, Any], tables: str, figure: Any, out: Path) -> None:
-    """Print the tables; write JSON, Markdown and picture."""
+def publish(
+    result: dict[str, Any], tables: str, figure: Any, out: Path, taken: str | None = None
+) -> None:
+    """Print the tables, and what was taken for them; write JSON, Markdown and picture."""
     name = result["benchmark"]
-    rounds = result["options"]["rounds"]
-    text = f"{tables}\n\n{rounds} rounds. Measured {machine.in_words(result['machine'])}\n"
+    taken = taken or f"{result['options']['rounds']} rounds."
+    text = f"{tables}\n\n{taken} Measured {machine.in_words(result['machine'])}\n"
     print(text)
     out.mkdir(parents=True, exist_ok=True)
     (out / f"{name}.json").write_text(json.dumps(result, indent=1, allow_nan=False) + "\n")

@@ -152,17 +152,29 @@ class Case:
 
 
 def layers_of(model: nn.Module) -> Layers:
-    """Return the layers of a model in order of registration, by the names of their modules."""
+    """Return the layers of a model in order of registration, by the names of their modules.
+
+    Norms and activations belong to the layer before them; a norm that opens a block belongs to
+    the layer after it.
+    """
     groups: list[list[str]] = []
+    parent, owned = "", True
     for name, module in model.named_modules():
         begins = isinstance(module, OWN_LAYER) or type(module).__name__ == "Conv1D"  # GPT-2's
-        leaf = not any(True for _ in module.children())
-        if not (begins or leaf) or name == "":
+        if name == "" or not (begins or _is_leaf(module)):
             continue
-        if begins or not groups:
+        opens = "Norm" in type(module).__name__ and name.rpartition(".")[0] != parent
+        if not groups or (begins and owned) or (opens and not begins):
             groups.append([])
+            owned = begins
+        owned = owned or begins
         groups[-1].append(name)
+        parent = name.rpartition(".")[0]
     return tuple(map(tuple, groups))
+
+
+def _is_leaf(module: nn.Module) -> bool:
+    return not any(True for _ in module.children())
 
 
 def module_of(site: str) -> str:

@@ -233,5 +233,5 @@ case(
 for name, (_, base) in models.MODELS.items():
     pair(f"model-{name}", "model", base, steps=10)
 if models.has_minilm():
-    pair("model-minilm-real", "model", models.minilm(False), learn_steps=25, steps=4)
-    case("model-minilm-real-frozen", "model", models.minilm(True), learn_steps=40)
+    pair("model-minilm-real", "model", models.minilm(False), learn_steps=15, steps=4)
+    case("model-minilm-real-frozen", "model", models.minilm(True), learn_steps=30)

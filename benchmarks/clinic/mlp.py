@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -74,7 +75,7 @@ def mlp(
 ) -> nn.Sequential:
     """Return a perceptron of these sizes, input and output included."""
     layers = nn.Sequential()
-    for i, (a, b) in enumerate(zip(sizes[:-2], sizes[1:-1], strict=True), start=1):
+    for i, (a, b) in enumerate(pairwise(sizes[:-1]), start=1):
         layers.add_module(f"fc{i}", nn.Linear(a, b))
         if normed:
             layers.add_module(f"norm{i}", norm(normed, b))
@@ -101,7 +102,7 @@ class FunctionalMlp(nn.Module):
         super().__init__()
         self.call = call
         self.depth = len(sizes) - 2
-        for i, (a, b) in enumerate(zip(sizes[:-2], sizes[1:-1], strict=True), start=1):
+        for i, (a, b) in enumerate(pairwise(sizes[:-1]), start=1):
             self.add_module(f"fc{i}", nn.Linear(a, b))
         self.out = nn.Linear(*sizes[-2:])
         initialise(self, "he")

@@ -219,6 +219,13 @@ def drifts(name: str, ratio: float) -> Proof:
     return proof
 
 
+def input_drifts(ratio: float) -> Proof:
+    """Prove that inputs grow by this factor over the run."""
+    return lambda setup, steps: bool(
+        setup.batches[steps - 1][0].std() >= ratio * setup.batches[0][0].std()
+    )
+
+
 # ---- numbers -------------------------------------------------------------------------------------
 
 
