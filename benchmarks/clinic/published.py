@@ -79,7 +79,8 @@ def each(
 
 
 def everything(recording: Recording) -> dict[str, TensorStats]:
-    return {site: recording[site] for site in recording}
+    """Return outputs and gradients; inputs too would count minus infinities of masks as faults."""
+    return {s: recording[s] for s, site in recording.sites.items() if site.kind != "input"}
 
 
 def all_gradients(recording: Recording) -> dict[str, TensorStats]:
