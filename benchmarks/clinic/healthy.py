@@ -231,7 +231,7 @@ case(
 # ---- real architectures --------------------------------------------------------------------------
 
 for name, (_, base) in models.MODELS.items():
-    pair(f"model-{name}", "model", base, steps=10)
+    pair(f"model-{name}", "model", base, learn_steps=200 if name == "vit" else 80, steps=10)
 if models.has_minilm():
     pair("model-minilm-real", "model", models.minilm(False), learn_steps=15, steps=4)
     case("model-minilm-real-frozen", "model", models.minilm(True), learn_steps=30)
