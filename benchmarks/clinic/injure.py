@@ -38,25 +38,23 @@ def weights(layer: nn.Module, factor: float) -> None:
 
 
 @torch.no_grad()
-def same(layer: nn.Module, share: float = 1.0, keep_scale: bool = True) -> None:
-    """Give the first units the weights of the first, or all weights the same number.
+def twins(layer: nn.Module, then: nn.Module, share: float = 1.0) -> None:
+    """Make the first units of a layer equal for good: same weights in, and same weights out.
 
-    Parameters
-    ----------
-    layer : Module
-        With a weight.
-    share : float, default 1.0
-        Of the units.
-    keep_scale : bool, default True
-        True copies the first unit's weights; False fills with 1 over the fan-in.
+    With different weights in the layer that reads them they would get different gradients, and
+    part.
     """
     many = round(share * len(layer.weight))
-    if keep_scale:
-        layer.weight[:many] = layer.weight[:1].clone()
-        layer.bias[:many] = layer.bias[:1].clone()
-    else:
-        layer.weight.fill_(1.0 / layer.weight[0].numel())
-        layer.bias.zero_()
+    layer.weight[:many] = layer.weight[:1].clone()
+    layer.bias[:many] = layer.bias[:1].clone()
+    then.weight[:, :many] = then.weight[:, :1].clone()
+
+
+@torch.no_grad()
+def constant(layer: nn.Module) -> None:
+    """Give all weights the same number, 1 over the fan-in, and no bias."""
+    layer.weight.fill_(1.0 / layer.weight[0].numel())
+    layer.bias.zero_()
 
 
 def each(model: nn.Module, do: Callable[..., None], *arguments: Any) -> None:

@@ -701,29 +701,38 @@ case(
 
 twins = {"fault": "identical-units"}
 case(
-    "identical-mlp-relu", "mlp", perceptron(), lambda net: injure.same(net.fc3),
+    "identical-mlp-relu", "mlp", perceptron(), lambda net: injure.twins(net.fc3, net.fc4),
     site="fc3", proof=proof.identical("fc3"), **twins,
 )  # fmt: skip
 case(
     "identical-mlp-tanh-all", "mlp", perceptron((32,) * 3, "tanh"),
-    lambda net: injure.each(net, injure.same, 1.0, False), site=("fc1", "fc2", "fc3", "out"),
+    lambda net: injure.each(net, injure.constant), site=("fc1", "fc2", "fc3", "out"),
     proof=proof.identical("fc2"), **twins,
 )  # fmt: skip
 case(
     "identical-mlp-gelu-all-after-training", "mlp", perceptron((32,) * 3, "gelu"),
-    lambda net: injure.each(net, injure.same, 1.0, False), steps=20,
+    lambda net: injure.each(net, injure.constant), steps=20,
     site=("fc1", "fc2", "fc3"), proof=proof.identical("fc2"), **twins,
 )  # fmt: skip
 case(
-    "identical-cnn-relu", "cnn", convolutions(), lambda net: injure.same(net.conv2),
+    "identical-cnn-relu", "cnn", convolutions(), lambda net: injure.twins(net.conv2, net.conv3),
     site="conv2", proof=proof.identical("conv2"), **twins,
 )  # fmt: skip
 case(
-    "identical-mlp-half", "mlp", perceptron((64,) * 3), lambda net: injure.same(net.fc2, 0.5),
+    "identical-mlp-half", "mlp", perceptron((64,) * 3),
+    lambda net: injure.twins(net.fc2, net.fc3, 0.5),
     site="fc2", proof=proof.identical("fc2", 0.5), **twins,
 )  # fmt: skip
+
+
+def _lstm_twins(net: Reader) -> None:
+    fill(net.rnn, 0.1)
+    with torch.no_grad():
+        net.out.weight[:] = net.out.weight[:, :1].clone()
+
+
 case(
-    "identical-lstm", "lstm", reader(), lambda net: fill(net.rnn, 0.1),
+    "identical-lstm", "lstm", reader(), _lstm_twins,
     site="rnn", proof=proof.identical("rnn"), **twins,
 )  # fmt: skip
 case(
@@ -732,7 +741,8 @@ case(
     site="rnn", proof=proof.identical("rnn"), **twins,
 )  # fmt: skip
 case(
-    "identical-transformer", "transformer", gpt(), lambda net: injure.same(net.blocks[1].up),
+    "identical-transformer", "transformer", gpt(),
+    lambda net: injure.twins(net.blocks[1].up, net.blocks[1].down),
     site="blocks.1.up", proof=proof.identical("blocks.1.up"), **twins,
 )  # fmt: skip
 
