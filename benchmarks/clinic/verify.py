@@ -21,7 +21,7 @@ from benchmarks.clinic.case import Case
 from benchmarks.clinic.split import network
 
 FALLS = 0.8
-LEARNING_SEEDS = 3
+LEARNING_SEEDS = 1
 """Learning is measured for so many seeds, faults for all that are asked for."""
 
 
