@@ -1,6 +1,7 @@
 """Recordings made of tensors, without a model: what rules are tested on."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -64,7 +65,7 @@ def recording(
         made.append(Window(i * steps, (i + 1) * steps - 1, "train", stats, given))
     sites = known_sites(list(windows[0]) if windows else [], activations)
     for key, dtype in (dtypes or {}).items():
-        sites[key] = Site(**{**vars(sites[key]), "dtype": dtype})
+        sites[key] = replace(sites[key], dtype=dtype)
     return Recording(made, sites, never_called=never_called)
 
 

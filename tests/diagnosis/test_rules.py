@@ -1,11 +1,13 @@
 """Each rule on recordings made by hand: where it finds, where all is well, where it is silent."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
 from recordings import N, answer, chain, normal, recording
 
+from actstats import Recording
 from actstats.diagnosis import RULES
 from actstats.diagnosis.numbers import FORMATS
 
@@ -193,6 +195,11 @@ def test_layers_that_pass_on_what_varies_are_healthy():
     assert answer("input-independent", shrinking(1.0)).verdict == "healthy"
 
 
+def test_an_activation_of_zeros_has_no_signal():
+    made = recording({"act1": torch.zeros(N, 10)}, activations={"act1": "tanh"})
+    assert only(answer("input-independent", made)).evidence["signal_fraction"] == 0
+
+
 def test_input_independence_does_not_apply_without_units():
     made = recording({"act1": normal().tanh().flatten()}, activations={"act1": "tanh"})
     assert "no layer here tells its units apart" in answer("input-independent", made).reason
@@ -238,7 +245,10 @@ def test_drift_needs_windows():
 
 @pytest.mark.parametrize(
     ("mean", "std", "severity"),
-    [(127.0, 70.0, "warning"), (1000.0, 1.0, "critical"), (0.0, 1000.0, "critical")],
+    [
+        *((127.0, 70.0, "warning"), (1000.0, 1.0, "critical"), (0.0, 1000.0, "critical")),
+        (0.0, 1e-4, "warning"),
+    ],
 )
 def test_inputs_far_from_zero_and_one_are_found(mean, std, severity):
     tensors = {"fc1": normal(), "fc1:input": normal(mean=mean, std=std)}
@@ -315,6 +325,48 @@ def cut(**gradients):
     return {**tensors, **{f"{name}:grad": g for name, g in gradients.items()}}
 
 
+def test_masks_of_minus_infinity_are_healthy():
+    scores = normal()
+    scores[:, 5:] = -torch.inf
+    made = recording({"fc1": normal(), "fc1:input": scores})
+    assert answer("non-finite", made).verdict == "healthy"
+
+
+def test_a_broken_input_is_named_only_with_what_it_breaks():
+    nan = torch.full((N, 10), torch.nan)
+    assert answer("non-finite", recording({"fc1": normal(), "fc1:input": nan})).findings == ()
+    assert only(answer("non-finite", recording({"fc1": nan, "fc1:input": nan}))).site == "fc1:input"
+
+
+def test_leaves_that_the_loss_does_not_use_are_healthy():
+    made = recording({"rnn[0]": normal(), "rnn[1]": normal(), "rnn[0]:grad": normal()})
+    sites = {k: replace(s, module="rnn", leaf=s.module[3:]) for k, s in made.sites.items()}
+    assert answer("no-gradient", Recording(made.windows, sites)).verdict == "healthy"
+
+
+def test_half_closed_rectifiers_are_not_saturated():
+    made = recording({"act1": normal().clamp(0, 6)}, activations={"act1": "relu6"})
+    assert answer("saturated", made).verdict == "healthy"
+    made = recording({"act1": (10 + normal()).clamp(0, 6)}, activations={"act1": "relu6"})
+    assert "high side" in only(answer("saturated", made)).message
+
+
+def test_blocks_are_compared_place_by_place():
+    """Queries get far less gradient than what comes after: that is no decay over depth."""
+    tensors = {}
+    for block in range(3):
+        for name, size in (("query", 1e-3), ("up", 1.0), ("down", 1.0)):
+            key = f"blocks.{block}.{name}"
+            tensors |= {key: normal(), f"{key}:grad": normal(std=size)}
+    assert "3 layers are too few" in answer("vanishing-gradient", recording(tensors)).reason
+
+
+def test_norms_may_make_gradients_grow():
+    made = chain([4.0] * 7)
+    made.sites["fc1"] = replace(made.sites["fc1"], module_type="BatchNorm1d")
+    assert answer("exploding-gradient", made).verdict == "healthy"
+
+
 def test_a_layer_without_gradient_is_cut_off():
     made = recording(cut(fc3=normal()))
     found = answer("no-gradient", made).findings
@@ -335,7 +387,7 @@ def test_a_branch_that_starts_at_zero_is_healthy():
 
 def test_a_frozen_layer_is_a_remark():
     made = recording(cut(fc2=normal(), fc3=normal()))
-    made.sites["fc1"] = type(made.sites["fc1"])(**{**vars(made.sites["fc1"]), "trainable": False})
+    made.sites["fc1"] = replace(made.sites["fc1"], trainable=False)
     finding = only(answer("no-gradient", made))
     assert (finding.site, finding.severity) == ("fc1", "info")
 

@@ -13,6 +13,7 @@ from actstats.diagnosis.reading import Layer, Reading, is_bounded, spread
 from actstats.diagnosis.rule import DoesNotApply
 from actstats.diagnosis.thresholds import Thresholds
 from actstats.sites import Site
+from actstats.stats import TensorStats
 
 __all__ = ["exploding_activation", "input_independent", "scale_drift", "unnormalised_input"]
 
@@ -22,13 +23,19 @@ ORDINARY = 1.0  # growth is counted from here: what grows up to it harms nobody
 def input_independent(reading: Reading, thresholds: Thresholds) -> Iterator[Finding]:
     """Find layers that give nearly the same whatever goes in."""
     sites = [layer.a for layer in reading.layers]
-    judged = [s for s in sites if not reading.now(s.key).why("signal_fraction")]
+    judged = [s for s in sites if not math.isnan(signal(reading.now(s.key)))]
     if not judged:
         raise DoesNotApply("no layer here tells its units apart over several samples")
     gains = _signal_gains(reading)
-    lost = [s for s in judged if reading.now(s.key).signal_fraction < thresholds.signal]
+    lost = [s for s in judged if signal(reading.now(s.key)) < thresholds.signal]
     for i, site in enumerate(lost):
         yield _lost_signal(reading, site, lost[i:], gains, thresholds)
+
+
+def signal(stats: TensorStats) -> float:
+    """Return the signal fraction; 0, not nan, of an activation that gives nothing but zeros."""
+    nothing = stats.activation is not None and 0 < stats.finite_count == stats.zeros
+    return 0.0 if nothing else stats.signal_fraction
 
 
 def _signal_gains(reading: Reading) -> dict[str, float]:
@@ -47,8 +54,8 @@ def _lost_signal(
 ) -> Finding:
     """Report a layer; as gravely as what becomes of the signal in the ones that follow it."""
     stats = reading.now(site.key)
-    least = min(onward, key=lambda s: reading.now(s.key).signal_fraction)
-    fraction, end = stats.signal_fraction, reading.now(least.key).signal_fraction
+    least = min(onward, key=lambda s: signal(reading.now(s.key)))
+    fraction, end = signal(stats), signal(reading.now(least.key))
     weak = [
         layer for layer in reading.layers if gains.get(layer.a.key, math.inf) < thresholds.unit_gain
     ]
@@ -72,7 +79,7 @@ def _lost_signal(
         "shrinking_layers": len(weak),
         "samples": int(stats.moments.n.min()),
     }
-    since = reading.since(site.key, lambda s: s.signal_fraction < thresholds.signal)
+    since = reading.since(site.key, lambda s: signal(s) < thresholds.signal)
     return Finding(
         "input-independent",
         site.key,
@@ -200,7 +207,8 @@ def unnormalised_input(reading: Reading, thresholds: Thresholds) -> Iterator[Fin
         return  # it is normalised there
     stats = reading.now(key)
     scale, offset = stats.rms, abs(stats.mean) / stats.std if stats.std else math.inf
-    if scale < thresholds.input_scale and offset < thresholds.input_offset:
+    usual = thresholds.input_small <= scale < thresholds.input_scale
+    if (usual and offset < thresholds.input_offset) or not scale:
         return
     yield Finding(
         "unnormalised-input",

@@ -26,7 +26,7 @@ class Thresholds:
         Samples of a unit for "never": 0 of 30 bounds the probability below 0.1 (rule of three).
     sick_units, critical_units : float
         Share of a layer's units from which on a layer is reported as a warning, as critical.
-        Healthy nets were seen with up to 3 of 10, and 1 of 5 on a single batch.
+        Healthy nets were seen with up to 3 of 10.
     least_units, least_critical : int
         Units below which a layer is not reported so, unless all of it is sick.
     dormant_layer : float
@@ -57,8 +57,9 @@ class Thresholds:
         Spread that is critical wherever it is met.
     drift, spike : float
         Ratio of the scale in the last windows to that in the first: activations, gradients.
-    input_scale, input_offset : float
-        Root mean square of the input; size of its mean over its standard deviation.
+    input_scale, input_offset, input_small : float
+        Root mean square of the input, and size of its mean over its standard deviation, from
+        which on they are too large; root mean square below which it is too small.
     update_high, update_low : float
         Size of a step's update over the weight's, median over parameters (near 1e-3 in a run that
         goes well).
@@ -68,7 +69,7 @@ class Thresholds:
 
     recent: float = 0.1
     enough_samples: int = 30
-    sick_units: float = 0.25
+    sick_units: float = 0.4
     critical_units: float = 0.5
     least_units: int = 4
     least_critical: int = 6
@@ -93,6 +94,7 @@ class Thresholds:
     spike: float = 1000.0
     input_scale: float = 25.0
     input_offset: float = 4.0
+    input_small: float = 1e-3
     update_high: float = 0.5
     update_low: float = 1e-6
     underflow: float = 0.05
