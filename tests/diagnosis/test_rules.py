@@ -113,6 +113,15 @@ def test_dormant_units_give_next_to_nothing(sick, severity):
     assert (finding.severity, finding.evidence["dormant"]) == (severity, sick)
 
 
+def test_embeddings_and_recurrent_layers_have_units_too():
+    h = normal()
+    h[:, :4] *= 1e-3
+    made = recording({"rnn": h})
+    assert answer("dormant-units", made).reason is not None
+    made.sites["rnn"] = replace(made.sites["rnn"], module_type="LSTM")
+    assert only(answer("dormant-units", made)).evidence["dormant"] == 4
+
+
 def test_dead_units_are_not_counted_as_dormant_too():
     assert answer("dormant-units", dead(5)).verdict == "healthy"
 
@@ -295,6 +304,7 @@ def test_one_layer_that_stops_the_gradient_is_named():
 def test_gradients_that_keep_their_norm_are_healthy():
     assert answer("vanishing-gradient", chain([0.9] * 7)).verdict == "healthy"
     assert answer("exploding-gradient", chain([1.5] * 7)).verdict == "healthy"
+    assert answer("exploding-gradient", chain([3.0] * 3)).verdict == "healthy"  # too few to judge
 
 
 def test_depth_needs_layers():
@@ -361,10 +371,13 @@ def test_blocks_are_compared_place_by_place():
     assert "3 layers are too few" in answer("vanishing-gradient", recording(tensors)).reason
 
 
-def test_norms_may_make_gradients_grow():
-    made = chain([4.0] * 7)
-    made.sites["fc1"] = replace(made.sites["fc1"], module_type="BatchNorm1d")
-    assert answer("exploding-gradient", made).verdict == "healthy"
+def test_norms_may_make_gradients_grow_unless_the_net_is_deep():
+    shallow, deep = chain([3.0] * 7), chain([1.5] * 24)
+    for made in (shallow, deep):
+        assert only(answer("exploding-gradient", made)).severity in ("warning", "critical")
+        made.sites["fc1"] = replace(made.sites["fc1"], module_type="BatchNorm1d")
+    assert answer("exploding-gradient", shallow).verdict == "healthy"
+    assert answer("exploding-gradient", deep).verdict == "found"
 
 
 def test_a_layer_without_gradient_is_cut_off():

@@ -154,11 +154,9 @@ def exploding_gradient(reading: Reading, thresholds: Thresholds) -> Iterator[Fin
         yield spike
         return
     way = way_back(reading)
-    normed = thresholds.normed if any("Norm" in s.module_type for s in reading.sites) else 1.0
-    bound = normed * thresholds.exploding
-    if way.decades < bound or way.decay < normed * thresholds.steep:
-        return
-    if len(way.layers) < thresholds.depth and way.decades < normed * thresholds.exploded:
+    bound, critical = _bounds(reading, way, thresholds)
+    shallow = len(way.layers) < thresholds.depth
+    if way.decades < (critical if shallow else bound):
         return
     worst = max(way.steps, key=lambda step: step.gain)
     growing = [step for step in way.steps if step.gain > 1 / thresholds.unit_gain]
@@ -167,7 +165,7 @@ def exploding_gradient(reading: Reading, thresholds: Thresholds) -> Iterator[Fin
     yield Finding(
         "exploding-gradient",
         worst.layer.name if worst.layer.name in reading else worst.layer.a.key,
-        "critical" if way.decades >= normed * thresholds.exploded else "warning",
+        "critical" if way.decades >= critical else "warning",
         f"the gradient grows {10**way.decades:,.0f}-fold from {way.layers[-1].a.module} to"
         f" {way.layers[0].a.module} ({way.decay:+.2f} decades per layer).",
         {**_evidence(way, "weights", bound), "factor": 1 / factor},
@@ -176,6 +174,15 @@ def exploding_gradient(reading: Reading, thresholds: Thresholds) -> Iterator[Fin
         _since(reading, way, lambda d: d >= bound),
         modules=tuple(layer.name for layer in layers),
     )
+
+
+def _bounds(reading: Reading, way: Way, thresholds: Thresholds) -> tuple[float, float]:
+    """Return the decades of growth that are a warning and critical."""
+    if not any("Norm" in site.module_type for site in reading.sites):
+        return thresholds.exploding, thresholds.exploded
+    deep = len(way.layers) >= thresholds.deep
+    bound = thresholds.exploding_deep if deep else thresholds.exploding_normed
+    return bound, 1.5 * bound
 
 
 def _spike(reading: Reading, thresholds: Thresholds) -> Finding | None:

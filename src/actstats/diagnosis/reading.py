@@ -16,6 +16,7 @@ from actstats.stats import TensorStats
 
 __all__ = ["Layer", "Reading"]
 
+_FEATURES = ("Embedding", "RNN", "LSTM", "GRU")
 _NO_LAYERS = ("Norm", "Embedding", "Dropout", "Pool")  # parts of names of module classes
 
 
@@ -182,6 +183,11 @@ class Reading:
         enough = len(gates) > 2 or 3 * len(gates) >= len(weighty)
         return tuple(self.layer_of(site) for site in (gates if enough else _one_role(weighty)))
 
+    @cached_property
+    def features(self) -> tuple[Site, ...]:
+        """Sites whose units are features with one scale: activations, recurrent, embeddings."""
+        return tuple(site for site in self.sites if _is_feature(site))
+
     def layer_of(self, site: Site) -> Layer:
         """Return what an activation or a weight layer gives, with what it comes from."""
         if site.activation is None:
@@ -251,6 +257,10 @@ def _position(site: Site) -> str:
 
 def _forward_order(site: Site) -> tuple[object, ...]:
     return site.place, site_order(site)
+
+
+def _is_feature(site: Site) -> bool:
+    return site.activation is not None or any(part in site.module_type for part in _FEATURES)
 
 
 def _has_weights(site: Site) -> bool:

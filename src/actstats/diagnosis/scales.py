@@ -23,11 +23,15 @@ ORDINARY = 1.0  # growth is counted from here: what grows up to it harms nobody
 def input_independent(reading: Reading, thresholds: Thresholds) -> Iterator[Finding]:
     """Find layers that give nearly the same whatever goes in."""
     sites = [layer.a for layer in reading.layers]
+    sites += [s for s in reading.features if s not in sites and "Embedding" not in s.module_type]
+    sites.sort(key=lambda s: reading.place(s.key))
     judged = [s for s in sites if not math.isnan(signal(reading.now(s.key)))]
     if not judged:
         raise DoesNotApply("no layer here tells its units apart over several samples")
     gains = _signal_gains(reading)
     lost = [s for s in judged if signal(reading.now(s.key)) < thresholds.signal]
+    if lost == [reading.sites[-1]] and lost[0].activation is None:
+        return  # a last layer may begin with a bias that outweighs all else
     for i, site in enumerate(lost):
         yield _lost_signal(reading, site, lost[i:], gains, thresholds)
 

@@ -42,12 +42,14 @@ class Thresholds:
     vanishing, vanished : float
         Decades that the gradient loses from the last layer to the first: warning, critical.
     exploding, exploded : float
-        Decades that it gains.
-    steep : float
-        Decades per layer on average that go with either.
-    normed : float
-        Factor on both where norms stand between the layers: they make the gradient grow towards
-        the input by themselves, and the step that it causes shrink (Yang et al. 2019).
+        Decades that it gains in a net without norms: warning, critical.
+    exploding_normed : float
+        Decades that are a warning where norms stand between the layers: they make the gradient
+        grow towards the input by themselves, and the steps that it causes shrink. Half as many
+        again are critical.
+    exploding_deep, deep : float, int
+        The same for nets of that many layers, where depth and not the weights is the cause (Yang
+        et al. 2019).
     shut_gate : float
         Mean gate gain below which the gates, not the weights, hold the gradient back.
     growth, steep_growth : float
@@ -82,10 +84,11 @@ class Thresholds:
     depth: int = 5
     vanishing: float = 2.0
     vanished: float = 3.0
-    exploding: float = 3.5
-    exploded: float = 6.0
-    steep: float = 0.3
-    normed: float = 2.0
+    exploding: float = 2.2
+    exploded: float = 4.0
+    exploding_normed: float = 4.4
+    exploding_deep: float = 3.0
+    deep: int = 20
     shut_gate: float = 0.3
     growth: float = 100.0
     steep_growth: float = 15.0

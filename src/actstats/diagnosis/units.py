@@ -68,10 +68,10 @@ def silent_units(reading: Reading, thresholds: Thresholds) -> Iterator[Finding]:
 
 def dormant_units(reading: Reading, thresholds: Thresholds) -> Iterator[Finding]:
     """Find units that give next to nothing beside the others of their layer."""
-    gates = [site for site in reading.sites if site.activation is not None]
-    judged = [site for site in gates if not reading.now(site.key).why("dormant_fraction")]
+    judged = [s for s in reading.features if not reading.now(s.key).why("dormant_fraction")]
     if not judged:
-        raise DoesNotApply(_why_none(reading, "dormant_fraction", "no activation was seen"))
+        otherwise = "no activation, embedding or recurrent layer was seen"
+        raise DoesNotApply(_why_none(reading, "dormant_fraction", otherwise))
     for site in judged:
         stats = reading.now(site.key)
         dormant = stats.dormant_units
