@@ -36,9 +36,9 @@ _FLOAT8 = tuple(
     for name in ("float8_e4m3fn", "float8_e5m2", "float8_e4m3fnuz", "float8_e5m2fnuz")
     if hasattr(torch, name)
 )
-_current_graph_task_id: Callable[[], int] = getattr(torch._C, "_current_graph_task_id", lambda: -1)
-_is_tracing: Callable[[], bool] = getattr(torch._C, "_is_tracing", lambda: False)
-_functorch_level: Callable[[], int | None] = getattr(
+graph_task: Callable[[], int] = getattr(torch._C, "_current_graph_task_id", lambda: -1)
+is_tracing: Callable[[], bool] = getattr(torch._C, "_is_tracing", lambda: False)
+functorch_level: Callable[[], int | None] = getattr(
     getattr(torch._C, "_functorch", None), "maybe_current_level", lambda: None
 )
 quiet: Any = getattr(torch._C, "DisableTorchFunction", torch._C.DisableTorchFunctionSubclass)
@@ -46,19 +46,19 @@ quiet: Any = getattr(torch._C, "DisableTorchFunction", torch._C.DisableTorchFunc
 
 
 is_compiling = torch.compiler.is_compiling
-_function_mode: Callable[[], bool] = getattr(
+function_mode: Callable[[], bool] = getattr(
     torch._C, "_is_torch_function_mode_enabled", lambda: True
 )
 
 
 def is_plain() -> bool:
     """Tell whether torch runs as it mostly does: nobody traces, transforms or watches calls."""
-    return not _is_tracing() and _functorch_level() is None and not _function_mode()
+    return not is_tracing() and functorch_level() is None and not function_mode()
 
 
 def in_backward() -> bool:
     """Tell whether autograd is running a backward pass (then a forward is a recompute)."""
-    return _current_graph_task_id() != -1
+    return graph_task() != -1
 
 
 def has_gradient(tensor: Tensor) -> bool:
@@ -76,9 +76,9 @@ def untraceable() -> str | None:
     """Return why nothing may be recorded here, or None: someone is tracing or transforming."""
     if torch.compiler.is_exporting():
         return "inside torch.export"
-    if _is_tracing():
+    if is_tracing():
         return "inside torch.jit.trace"
-    if _functorch_level() is not None:
+    if functorch_level() is not None:
         return "inside torch.func"
     return None
 

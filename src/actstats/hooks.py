@@ -18,11 +18,15 @@ from torch.utils.hooks import RemovableHandle
 
 from actstats import compiled
 from actstats._torch import (
+    function_mode,
+    functorch_level,
+    graph_task,
     has_gradient,
     in_backward,
     interpreted,
     is_compiling,
     is_plain,
+    is_tracing,
     plain,
     quiet,
     scaler_scale,
@@ -32,7 +36,7 @@ from actstats._torch import (
 from actstats.activations import Activation
 from actstats.gate import make_gate
 from actstats.kernels import Spec, State
-from actstats.shared import Leaf, Mask, Shared
+from actstats.shared import Leaf, Mask, Shared, nowhere
 from actstats.sites import (
     Leaves,
     Site,
@@ -96,10 +100,6 @@ class _Hook:
 
     def __reduce__(self) -> tuple[Callable[[], Callable[..., None]], tuple[()]]:
         return _make_inert, ()
-
-
-def _nowhere() -> None:
-    return None
 
 
 def call_suffix(number: int) -> str:
@@ -169,7 +169,7 @@ class Slot(_Hook):
         self.forward = -1
         self.dead = False
         self.entered = False  # the pre-hook has begun this call
-        self.module: Callable[[], nn.Module | None] = _nowhere  # read where only tensors come in
+        self.module: Callable[[], nn.Module | None] = nowhere  # read where only tensors come in
         self.source: str | None = None
         self.inherits: int | None = None
         self.per_call = any(matches(p.partition(":")[0], name) for p in shared.options.per_call)
@@ -182,22 +182,39 @@ class Slot(_Hook):
 
     # ---- what torch calls ----------------------------------------------------------------------
 
-    def run(self, module: nn.Module, args: Any, output: Any) -> None:
+    @interpreted
+    def __call__(self, module: nn.Module, args: Any, output: Any) -> None:
         """Observe a module's output; in a forward like the last ones by the kernel's short way."""
+        # One flat function: between a training step's own work no cache is warm, and each call
+        # of a helper costs as much as what it asks.
         shared = self.shared
-        if not shared.active or self.dead:
-            return
-        if shared.steady and is_plain() and not in_backward():
-            phase = shared.current_phase()
-            leaf = self.quick.get(phase)
-            if leaf is not None and self.repeats(leaf, output):
-                self.calls += 1
-                if shared.sought:
-                    shared.producers[id(output)] = (self, "", weakref.ref(output))
-                if shared.watches and has_gradient(output):
-                    output.register_hook(GradientHook(self, "", self.module, phase, None))
-                return
-        self.observe(module, args, output)
+        if (
+            is_compiling()
+            or not shared.steady
+            or is_tracing()
+            or functorch_level() is not None
+            or function_mode()
+            or graph_task() != -1
+        ):
+            return _Hook.__call__(self, module, args, output)
+        phase = shared.phase
+        if phase is None:
+            root = shared.root()
+            phase = "eval" if root is not None and not root.training else "train"
+        leaf = self.quick.get(phase)
+        if leaf is None or not self.repeats(leaf, output):
+            return self.run(module, args, output)
+        self.calls += 1
+        if shared.sought:
+            shared.producers[id(output)] = (self, "", weakref.ref(output))
+        if shared.watches and has_gradient(output):
+            output.register_hook(GradientHook(self, "", self.module, phase, None))
+        return None
+
+    def run(self, module: nn.Module, args: Any, output: Any) -> None:
+        """Observe a module's output."""
+        if self.shared.active and not self.dead:
+            self.observe(module, args, output)
 
     def repeats(self, leaf: Leaf, x: Any) -> bool:
         """Observe a tensor if it is as the last one was; an error turns the site off."""

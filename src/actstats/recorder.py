@@ -242,7 +242,7 @@ class ActivationRecorder(Mapping[str, TensorStats]):
         shared = self._shared
         if self._functional and shared.mode is None:
             shared.mode = FunctionalMode(shared)
-        root = shared.root() if shared.root is not None else None
+        root = shared.root()
         self._unseen = {slot: slot.calls for slot in self._compiled_before()}
         if self._unseen:
             logger.warning("%s", self._unseen_note())

@@ -6,7 +6,7 @@ import logging
 import os
 import weakref
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from actstats.functional import FunctionalMode
     from actstats.hooks import Slot
 
-__all__ = ["Leaf", "Mask", "Options", "Shared"]
+__all__ = ["Leaf", "Mask", "Options", "Shared", "nowhere"]
 
 logger = logging.getLogger("actstats")
 
@@ -68,6 +68,10 @@ class Leaf:
         )
 
 
+def nowhere() -> None:
+    """Refer to nothing, as a weak reference does whose object is gone."""
+
+
 class Shared:
     """What all hooks of one recorder share; never refers to the recorder or the model."""
 
@@ -82,7 +86,7 @@ class Shared:
         self.busy = False
         self.step = 0
         self.phase: str | None = None
-        self.root: weakref.ref[nn.Module] | None = None
+        self.root: Callable[[], nn.Module | None] = nowhere
         self.slots: list[Slot] = []
         self.stack: list[Slot] = []  # delimiting modules whose forward is running
         self.forward = 0  # number of the forward that runs
@@ -111,7 +115,7 @@ class Shared:
         """Return the phase that a forward belongs to now."""
         if self.phase is not None:
             return self.phase
-        root = None if self.root is None else self.root()
+        root = self.root()
         return "eval" if root is not None and not root.training else "train"
 
     def skip(self, site: str, reason: str) -> None:
@@ -141,6 +145,7 @@ class Shared:
             self.off[slot.name] = f"{type(error).__name__}: {error}"
             logger.warning("%s is not recorded any more: %s", slot.name, error, exc_info=error)
         slot.dead = True
+        slot.quick.clear()
 
     # ---- where a forward begins and ends --------------------------------------------------------
 

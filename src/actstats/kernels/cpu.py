@@ -79,7 +79,8 @@ def _compiled(dtype: torch.dtype, scaled: bool) -> Callable[[int, int, int], Non
     if dispatcher.stats.cache_misses:
         logger.info("compiled the CPU kernel for %s in %.1f s", name, time.perf_counter() - began)
     dispatcher.disable_compile()
-    return dispatcher  # type: ignore[no-any-return]
+    # Called as it is: that the arguments are integers need not be found out anew each time.
+    return dispatcher.overloads[dispatcher.signatures[0]].entry_point  # type: ignore[no-any-return]
 
 
 # ---- plans ---------------------------------------------------------------------------------------
@@ -145,21 +146,19 @@ class Plan:
 
         All that compiled code relies on is asked here: it gets an address and no more.
         """
-        if (
-            type(x) is not Tensor
-            or x.dtype is not self.dtype
-            or not x.is_cpu
-            or x.layout is not torch.strided
-            or x.is_nested
-            or x.is_neg()
-            or x.shape != self.shape
-            or axis != self.axis
-            or (not x.is_contiguous() if self.contiguous else x.stride() != self.strides)
-        ):
-            return False
-        try:
+        try:  # what is nested has no shape; what is sparse or belongs to torch.func has no address
+            if (
+                type(x) is not Tensor
+                or x.dtype is not self.dtype
+                or not x.is_cpu
+                or axis != self.axis
+                or x.shape != self.shape
+                or (not x.is_contiguous() if self.contiguous else x.stride() != self.strides)
+                or x.is_neg()
+            ):
+                return False
             place = x.data_ptr()
-        except RuntimeError:  # a wrapper of torch.func or of batched gradients
+        except RuntimeError:
             return False
         if not place:  # zeros that no memory was given
             return False
