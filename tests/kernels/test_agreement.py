@@ -234,6 +234,62 @@ def test_gates_of_many_units(kernel, name):
         assert_judged_as_reference(kernel, gate, known.function(z) if gate.from_output else z, axis)
 
 
+@pytest.mark.parametrize("layout", ["rows", "copied in pieces"])
+def test_a_slope_that_torch_has_takes_scaled_values(kernel, layout):
+    gate = rippling()
+    x = 3 * torch.randn(12, 5, 6)
+    x = x if layout == "rows" else x[::2, ::2, ::2].transpose(0, 1)
+    for scale in (3.0, torch.tensor(0.7, dtype=torch.float64)):
+        assert_as_reference(kernel, x, x, gate=gate, scale=scale)
+        assert_as_reference(kernel, x.double(), gate=gate, scale=scale)
+
+
+def test_a_slope_that_torch_has_leaves_the_graph_alone(kernel):
+    x = torch.randn(40, 5, requires_grad=True)
+    y = x * 2
+    state = fed(kernel, y, y, y, gate=rippling())  # a plan is made, then used again
+    assert not state.memory.requires_grad
+    assert state.memory.grad_fn is None
+    y.sum().backward()
+    assert x.grad.eq(2).all()
+    want = fed(reference, *3 * [y.detach()], gate=rippling())
+    assert float(state.openness) == pytest.approx(float(want.openness), rel=1e-12)
+
+
+def rippling():
+    """Return a gate of outputs whose slope no compiled code knows."""
+    gate = Gate(
+        low=((-math.inf, -1.0),),
+        high=((1.0, math.inf),),
+        quiet=((-math.inf, -1.0), (1.0, math.inf)),
+        slope=lambda z: torch.sin(40 * z),
+        max_slope=1.0,
+        from_output=True,
+    )
+    assert slopes.form_of(gate) is None
+    return gate
+
+
+# ---- what was seen before ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("samples", [30, 9000])  # added at once, and counted apart first
+def test_counts_go_on_beyond_31_bits(kernel, samples):
+    x = torch.tensor([[0.0, 1.0, -1.0, 0.75, math.nan]]).repeat(samples, 1)
+    before, spec = 2**31 - 5, Spec(width=5, **EVERYTHING)
+    fresh, old = State(spec), State(spec)
+    for part in (old.counts, old.histogram, old.asymptote, old.linear, old.judged[:4]):
+        part += before
+    for state in (fresh, old):
+        kernel.observe(x, state)
+    assert int(old.counts[0]) == before + 5 * samples > 2**31
+    for name in ("counts", "histogram", "asymptote", "linear"):
+        assert torch.equal(getattr(old, name), getattr(fresh, name) + before), name
+    assert torch.equal(old.judged[:4], fresh.judged[:4] + before)
+    stats = TensorStats.from_state(old, units=5)
+    assert (stats + stats).count == 2 * int(old.counts[0])
+
+
 def test_a_gate_with_many_intervals(kernel):
     gate = make_gate(activations.from_function(ripple, "ripple"))
     assert len(gate.quiet) > 8

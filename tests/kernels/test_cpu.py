@@ -4,6 +4,8 @@ import itertools
 import subprocess
 import sys
 import textwrap
+import threading
+import time
 import warnings
 
 import pytest
@@ -180,6 +182,28 @@ def test_threads_divide_by_the_scale_and_merge_with_what_was_seen(threads):
     x = 1e6 + 1e-3 * torch.randn(3000, 5, dtype=torch.float64)
     stats = observed(cpu, x[:10] * 3, x * 3, x[:700] * 3, scale=3.0)
     assert_stats_of(stats, torch.cat((x[:10], x, x[:700])) * 3 / 3, merges=20)
+
+
+def test_an_interrupted_read_leaves_no_thread_at_work(threads, monkeypatch):
+    # what a thread reads and writes would be freed, or changed by the next step, under it
+    finished, read = [], cpu._read
+
+    def interrupted(plan, words, *rest):
+        if threading.current_thread() is threading.main_thread():
+            raise KeyboardInterrupt
+        time.sleep(0.2)
+        read(plan, words, *rest)
+        finished.append(True)
+
+    monkeypatch.setattr(cpu, "_read", interrupted)
+    state = State(Spec())
+    with pytest.raises(KeyboardInterrupt):
+        cpu.observe(torch.randn(5000), state, unit_axis=None)
+    assert len(finished) == threads - 1
+    monkeypatch.undo()
+    assert int(state.counts[0]) == 0  # nothing of a part is merged
+    cpu.observe(torch.randn(500), state, unit_axis=None)
+    assert int(state.counts[0]) == 500
 
 
 def test_threads_in_inference_mode(threads):

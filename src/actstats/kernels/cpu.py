@@ -168,14 +168,16 @@ class Plan:
             self.take(x, state, step)
         return True
 
-    def take(self, x: Tensor, state: State, step: int) -> None:
-        """Read one tensor."""
+    def take(self, x: Tensor, state: State, step: int, scale: float | Tensor | None = None) -> None:
+        """Read one tensor; the plan knows the scale already, but torch does not."""
         if self.large and torch.get_num_threads() > 1:
             _spread(self, x, state, step, min(torch.get_num_threads(), MAX_THREADS))
         else:
             self.run(self.address, x.data_ptr(), step)
         if self.by_torch:
-            reference.add_openness(x.detach(), state)
+            values = x.detach()
+            values = values if scale is None else values.double() / scale
+            reference.add_openness(values, state)
 
 
 def _plan(
@@ -379,12 +381,12 @@ def _take(
     x = resolved(x)
     plan = _plan(x, state, axis, observed=observed, scale=scale)
     if plan is not None:
-        plan.take(x, state, step)
+        plan.take(x, state, step, scale)
         return None if scale is not None else plan
     at = unit_dimension(x, axis, state.spec.width)
     for i, block in enumerate(pieces(x, at, BLOCK)):
         plan = _plan(block, state, axis, observed=observed, scale=scale)
         assert plan is not None  # it is contiguous
         plan.words[W.CALL] &= i == 0
-        plan.take(block, state, step)
+        plan.take(block, state, step, scale)
     return None
