@@ -19,6 +19,17 @@ RIDGE = 1.0
 FOLDS = 5
 BINS = (0.02, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 0.9, 0.97, 1.0)
 FAMILIES = ("plain", "adaptive")
+USED = {
+    "plain": (
+        *("last_motion", "last_progress", "motion", "change", "reach"),
+        *("distance", "scale", "openness", "width"),
+    ),
+    "adaptive": (
+        *("last_motion", "last_progress", "change", "reach"),
+        *("steps", "capacity", "scale", "openness"),
+    ),
+}
+"""Features of each family, chosen by cross-validation within the half fitted on."""
 
 Array = NDArray[np.float64]
 Mask = NDArray[np.bool_]
@@ -61,6 +72,10 @@ class Networks:
 
     def family(self, name: str) -> Mask:
         return self.adaptive if name == "adaptive" else ~self.adaptive
+
+    def used(self, family: str) -> Array:
+        """Return the features that a family's score uses."""
+        return self.features[:, [NAMES.index(name) for name in USED[family]]]
 
     @property
     def fold(self) -> NDArray[np.int64]:
@@ -167,7 +182,7 @@ def make_model(data: Networks, family: str, half: Mask) -> tuple[Model, Array]:
     """
     mine = data.family(family)
     learn, rest = mine & half, mine & ~half
-    x, failed = data.features, data.failed
+    x, failed = data.used(family), data.failed
     median = np.round(np.median(x[learn & ~failed], 0), 3)
     curves = rounded(centred(fit(x[learn], failed[learn]), median))
     scores = np.zeros(len(failed))
@@ -185,9 +200,9 @@ def make_model(data: Networks, family: str, half: Mask) -> tuple[Model, Array]:
         cut=cut,
         curves={
             name: (tuple(k.tolist()), tuple(p.tolist()))
-            for name, k, p in zip(NAMES, curves.knots, curves.points, strict=True)
+            for name, k, p in zip(USED[family], curves.knots, curves.points, strict=True)
         },
-        healthy=dict(zip(NAMES, median.tolist(), strict=True)),
+        healthy=dict(zip(USED[family], median.tolist(), strict=True)),
         caught=rate(scores > cut, rest & failed),
         false=rate(scores > cut, rest & ~failed),
         bins=tuple(bins),
@@ -229,7 +244,7 @@ def left_out(data: Networks, half: Mask, axis: str, value: object) -> tuple[Rate
         rest = data.family(family) & ~half & inside
         if not rest.any() or not learn.any():
             continue
-        x, failed = data.features, data.failed
+        x, failed = data.used(family), data.failed
         apart = out_of_fold(x[learn], failed[learn], data.fold[learn])
         cut = cut_at(apart[~failed[learn]])
         alarms = np.zeros(len(failed), bool)

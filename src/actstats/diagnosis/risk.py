@@ -23,6 +23,7 @@ Parameters = Mapping[str, Tensor] | Iterable[tuple[str, Tensor]]
 TINY = 1e-30
 REACH_STEPS = 50  # steps in one direction that `reach` looks ahead
 MEAN_OVER_RMS = 0.8  # of a normal distribution
+CEILING = 10**1.5  # stands for the largest value of an activation without bounds
 ASSUMED = (1e-3, 1e-8)  # Adam's defaults, where no optimizer is given
 
 
@@ -56,6 +57,11 @@ class Features:
         Gate openness of the last activation.
     width : float
         Inputs of the last layer.
+    steps : float
+        Steps that an output's bias needs for the way to go.
+    capacity : float
+        Share of the way to go that one step of the last layer can take where all its inputs are
+        as large as they can be (30 if nothing bounds them).
     family : {"plain", "adaptive"}
         Whether a step is proportional to the gradient (SGD), or normalised (Adam and its kin).
     assumed : bool
@@ -71,6 +77,8 @@ class Features:
     scale: float
     openness: float
     width: float
+    steps: float
+    capacity: float
     family: Family = "adaptive"
     assumed: bool = False
 
@@ -114,7 +122,7 @@ class Features:
         distance = loss / max(size * last.gradient.rms, TINY)
         per_sample = [layer.motion(last, steps) for layer in layers]
         reach = sum(_log(1 + REACH_STEPS * layer.growth) for layer in layers)
-        scale, openness = _last_activation(recording, last)
+        scale, openness, ceiling = _last_activation(recording, last)
         return cls(
             last_motion=_log(last.step_of_signal * last.fan_in * last.signal),
             last_progress=_log(last.progress / max(loss, TINY)),
@@ -125,6 +133,8 @@ class Features:
             scale=_log(scale),
             openness=_log(openness),
             width=_log(last.fan_in),
+            steps=_log(distance / max(last.rate, TINY)),
+            capacity=_log(last.fan_in * ceiling * last.rate / max(distance, TINY)),
             family=steps.family,
             assumed=optimizer is None,
         )
@@ -309,6 +319,8 @@ WORDS = {
     "scale": "what goes into the last activation has an rms of {}",
     "openness": "the last activation's gate is open by {}",
     "width": "the last layer has {} inputs",
+    "steps": "the output's bias alone needs {} steps for the way to go",
+    "capacity": "a step of the last layer can take at most {} of the way to go",
 }
 
 
@@ -465,15 +477,97 @@ def _normalised(slope: NDArray[np.float64], eps: float) -> float:
     return float(np.sum(size * (size / (size + max(eps, TINY))))) / max(total, TINY)
 
 
-def _last_activation(recording: Recording, last: _Layer) -> tuple[float, float]:
-    """Return rms of z, and gate openness, of the last activation; without one, of the input."""
+def _last_activation(recording: Recording, last: _Layer) -> tuple[float, float, float]:
+    """Return rms of z, gate openness, and largest value of the last activation, if there is one."""
     sites = [key for key, site in recording.sites.items() if site.activation is not None]
     if not sites:
-        return last.input.rms, 1.0
-    z = f"{sites[-1]}:input"
-    return recording[z].rms if z in recording else math.nan, recording[sites[-1]].gate_openness
+        return last.input.rms, 1.0, CEILING
+    z, a = f"{sites[-1]}:input", recording[sites[-1]]
+    limits = a.activation.limits if a.activation is not None else (math.inf,)
+    ceiling = min(CEILING, max(map(abs, limits)))
+    return recording[z].rms if z in recording else math.nan, a.gate_openness, ceiling
 
 
 # ---- measured: written by `python -m benchmarks.clinic.prognosis --write` ------------------------
 
-MODELS: Mapping[Family, Model] = {}
+# 2026-11-25, python -m benchmarks.clinic.prognosis --networks 4088
+# fmt: off
+MODELS: Mapping[Family, Model] = {
+    "plain": Model(
+        intercept=-4.342, cut=0.327,
+        curves={
+            "last_motion": ((-30.0, -2.25, -0.02, 4.85), (7.553, 1.471, -0.616, 3.56)),
+            "last_progress": ((-17.93, -2.77, -0.58, 2.68), (9.159, 0.801, -0.237, -1.304)),
+            "motion": ((-29.62, -1.06, 1.72, 6.98), (6.179, 0.596, -0.122, -4.264)),
+            "change": ((-4.3, -0.27, 1.06, 4.27), (1.514, -0.618, 1.757, 6.106)),
+            "reach": ((-15.0, 2.09, 9.94, 47.99), (7.41, -1.675, 1.613, 2.577)),
+            "distance": ((-0.5, -0.12, 0.02, 1.54), (1.865, 0.105, -0.597, 3.494)),
+            "scale": ((-1.74, -0.0, 1.77), (-1.871, 0.0, 1.725)),
+            "openness": ((-2.0, -0.33, -0.26, -0.01), (-2.048, -0.366, 0.583, -1.04)),
+            "width": ((1.0, 1.51, 1.81), (0.29, -0.003, 0.922)),
+        },
+        healthy={
+            "last_motion": -0.678,
+            "last_progress": -1.08,
+            "motion": 1.248,
+            "change": 0.076,
+            "reach": 6.09,
+            "distance": -0.099,
+            "scale": 0.0,
+            "openness": -0.303,
+            "width": 1.505,
+        },
+        caught=Rate(374, 438),
+        false=Rate(20, 397),
+        bins=(
+            (0.02, Rate(3, 123)),
+            (0.05, Rate(9, 99)),
+            (0.1, Rate(5, 66)),
+            (0.2, Rate(13, 73)),
+            (0.4, Rate(22, 57)),
+            (0.6, Rate(14, 26)),
+            (0.8, Rate(19, 31)),
+            (0.9, Rate(26, 28)),
+            (0.97, Rate(59, 62)),
+            (1.0, Rate(268, 270)),
+        ),
+    ),
+    "adaptive": Model(
+        intercept=-6.272, cut=-0.402,
+        curves={
+            "last_motion": ((-30.0, -2.35, -1.25, 1.0), (-0.882, 1.525, -0.463, 2.542)),
+            "last_progress": ((-13.32, -3.29, -2.01, -0.77), (8.341, 3.113, -0.852, 0.14)),
+            "change": ((-3.74, -1.25, -0.58, 0.51), (2.876, -0.651, 0.38, -0.815)),
+            "reach": ((-14.98, 2.33, 5.98, 20.46), (6.86, 0.311, -0.215, 3.213)),
+            "steps": ((1.54, 2.36, 2.91, 4.72), (-0.02, -0.01, 0.038, 4.345)),
+            "capacity": ((-2.76, -0.77, 0.34, 1.44), (0.26, -0.843, 0.411, -1.704)),
+            "scale": ((-1.33, -0.0, 2.46), (-4.812, 0.0, -1.143)),
+            "openness": ((-10.46, -0.33, -0.27, -0.01), (-3.31, 0.073, -0.109, 1.108)),
+        },
+        healthy={
+            "last_motion": -1.506,
+            "last_progress": -2.285,
+            "change": -0.827,
+            "reach": 4.486,
+            "steps": 2.469,
+            "capacity": -0.024,
+            "scale": 0.0,
+            "openness": -0.306,
+        },
+        caught=Rate(173, 230),
+        false=Rate(49, 1007),
+        bins=(
+            (0.02, Rate(4, 644)),
+            (0.05, Rate(3, 131)),
+            (0.1, Rate(9, 80)),
+            (0.2, Rate(11, 68)),
+            (0.4, Rate(30, 92)),
+            (0.6, Rate(31, 51)),
+            (0.8, Rate(27, 44)),
+            (0.9, Rate(24, 32)),
+            (0.97, Rate(28, 31)),
+            (1.0, Rate(63, 64)),
+        ),
+    ),
+}
+# fmt: on
