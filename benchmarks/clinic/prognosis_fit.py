@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -19,17 +20,6 @@ RIDGE = 1.0
 FOLDS = 5
 BINS = (0.02, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 0.9, 0.97, 1.0)
 FAMILIES = ("plain", "adaptive")
-USED = {
-    "plain": (
-        *("last_motion", "last_progress", "motion", "change", "reach"),
-        *("distance", "scale", "openness", "width"),
-    ),
-    "adaptive": (
-        *("last_motion", "last_progress", "change", "reach"),
-        *("steps", "capacity", "scale", "openness"),
-    ),
-}
-"""Features of each family, chosen by cross-validation within the half fitted on."""
 
 Array = NDArray[np.float64]
 Mask = NDArray[np.bool_]
@@ -40,6 +30,7 @@ class Networks:
     """All that is known of the networks, as arrays."""
 
     cases: list[nets.Case]
+    final: Array
     failed: Mask
     features: Array
     rules: Array
@@ -51,6 +42,7 @@ class Networks:
         cases = [nets.case_of(row) for row in rows]
         return cls(
             cases,
+            np.array([row["final"] for row in rows]),
             np.array([not row["final"] <= nets.FAILED for row in rows]),
             np.array([[row["features"][name] for name in NAMES] for row in rows]),
             np.array([[row["rules"][name] for name in CUTS] for row in rows]),
@@ -72,10 +64,6 @@ class Networks:
 
     def family(self, name: str) -> Mask:
         return self.adaptive if name == "adaptive" else ~self.adaptive
-
-    def used(self, family: str) -> Array:
-        """Return the features that a family's score uses."""
-        return self.features[:, [NAMES.index(name) for name in USED[family]]]
 
     @property
     def fold(self) -> NDArray[np.int64]:
@@ -109,24 +97,17 @@ class Curves:
 def fit(features: Array, failed: Mask) -> Curves:
     """Fit a curve of three straight pieces for each feature; ridge on standardised pieces."""
     knots = [np.unique(np.round(np.quantile(x, QUANTILES), 2)) for x in features.T]
-    pieces = [
-        np.clip(x, low, high)
-        for x, k in zip(features.T, knots, strict=True)
-        for low, high in zip(k[:-1], k[1:], strict=True)
-    ]
+    ends = [pair for k in knots for pair in itertools.pairwise(k)]
+    which = [x for x, k in zip(features.T, knots, strict=True) for _ in k[1:]]
+    pieces = [np.clip(x, low, high) for x, (low, high) in zip(which, ends, strict=True)]
     inputs = np.stack(pieces, 1)
     mean, std = inputs.mean(0), inputs.std(0) + 1e-9
     weights = _logistic((inputs - mean) / std, failed.astype(float))
-    slopes = iter(weights[1:] / std)
-    points = [
-        np.concatenate([[0.0], np.cumsum([next(slopes) * step for step in np.diff(k)])])
-        for k in knots
-    ]
-    start = sum(
-        low * slope
-        for low, slope in zip([low for k in knots for low in k[:-1]], weights[1:] / std, strict=True)
-    )
-    return Curves(float(weights[0] - np.sum(weights[1:] * mean / std) + start), knots, points)
+    slopes = weights[1:] / std
+    left = iter(slopes)
+    points = [np.cumsum([0.0, *(step * next(left) for step in np.diff(k))]) for k in knots]
+    start = sum(low * slope for (low, _), slope in zip(ends, slopes, strict=True))
+    return Curves(float(weights[0] - np.sum(slopes * mean) + start), knots, points)
 
 
 def _logistic(inputs: Array, target: Array) -> Array:
@@ -153,6 +134,8 @@ def out_of_fold(features: Array, failed: Mask, fold: NDArray[np.int64]) -> Array
 
 def cut_at(healthy: Array, share: float = FALSE_ALARMS) -> float:
     """Return the least cut with at most this share of the scores above it."""
+    if not len(healthy):
+        return math.inf
     ordered = np.sort(healthy)
     return float(ordered[min(len(ordered) - 1, math.ceil(len(ordered) * (1 - share)) - 1)])
 
@@ -182,7 +165,7 @@ def make_model(data: Networks, family: str, half: Mask) -> tuple[Model, Array]:
     """
     mine = data.family(family)
     learn, rest = mine & half, mine & ~half
-    x, failed = data.used(family), data.failed
+    x, failed = data.features, data.failed
     median = np.round(np.median(x[learn & ~failed], 0), 3)
     curves = rounded(centred(fit(x[learn], failed[learn]), median))
     scores = np.zeros(len(failed))
@@ -190,19 +173,18 @@ def make_model(data: Networks, family: str, half: Mask) -> tuple[Model, Array]:
     scores[rest] = curves(x[rest])
     cut = round(cut_at(scores[learn & ~failed]), 3)
     chance = 1 / (1 + np.exp(-scores))
-    ends = (-1.0, *BINS)
     bins = [
         (high, rate(failed, rest & (chance > low) & (chance <= high)))
-        for low, high in zip(ends[:-1], ends[1:], strict=True)
+        for low, high in itertools.pairwise((-1.0, *BINS))
     ]
     model = Model(
         intercept=curves.intercept,
         cut=cut,
         curves={
             name: (tuple(k.tolist()), tuple(p.tolist()))
-            for name, k, p in zip(USED[family], curves.knots, curves.points, strict=True)
+            for name, k, p in zip(NAMES, curves.knots, curves.points, strict=True)
         },
-        healthy=dict(zip(USED[family], median.tolist(), strict=True)),
+        healthy=dict(zip(NAMES, median.tolist(), strict=True)),
         caught=rate(scores > cut, rest & failed),
         false=rate(scores > cut, rest & ~failed),
         bins=tuple(bins),
@@ -244,7 +226,7 @@ def left_out(data: Networks, half: Mask, axis: str, value: object) -> tuple[Rate
         rest = data.family(family) & ~half & inside
         if not rest.any() or not learn.any():
             continue
-        x, failed = data.used(family), data.failed
+        x, failed = data.features, data.failed
         apart = out_of_fold(x[learn], failed[learn], data.fold[learn])
         cut = cut_at(apart[~failed[learn]])
         alarms = np.zeros(len(failed), bool)
@@ -282,5 +264,3 @@ def cuts_by(data: Networks, half: Mask, scores: Array, key: Callable[[nets.Case]
 
 def family_of(case: nets.Case) -> str:
     return "adaptive" if "Adam" in case.optimizer else "plain"
-
-
