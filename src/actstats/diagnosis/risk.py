@@ -314,7 +314,7 @@ WORDS = {
     "last_progress": "what depends on the input takes {} of the loss in the last layer's step",
     "motion": "a step moves what the output tells samples apart by {} of the way to go",
     "change": "the first step changes some layer's output by {} of itself",
-    "reach": "the signal that 50 steps can bring to the last layer is {} of its input",
+    "reach": "the signal that 50 steps can bring to the last layer's input is {} of it",
     "distance": "outputs have to move by about {}",
     "scale": "what goes into the last activation has an rms of {}",
     "openness": "the last activation's gate is open by {}",
@@ -325,10 +325,13 @@ WORDS = {
 
 
 def _reason(name: str, value: float, healthy: float) -> str:
-    return f"{WORDS[name].format(_plain(value))} (healthy ones: {_plain(healthy)})"
+    most = 0.0 if name == "reach" else math.inf
+    return f"{WORDS[name].format(_plain(value, most))} (healthy ones: {_plain(healthy, most)})"
 
 
-def _plain(logarithm: float) -> str:
+def _plain(logarithm: float, most: float = math.inf) -> str:
+    if logarithm >= most:
+        return f"{10**most:g} or more"
     return "nothing" if logarithm <= -29 else f"{10**logarithm:.2g}"
 
 
@@ -497,159 +500,159 @@ def _last_activation(recording: Recording, last: _Layer) -> tuple[float, float, 
 
 # ---- measured: written by `python -m benchmarks.clinic.prognosis --write` ------------------------
 
-# 2026-11-25, python -m benchmarks.clinic.prognosis --networks 5042
+# 2026-11-25, python -m benchmarks.clinic.prognosis --networks 6000
 # fmt: off
 MODELS: Mapping[Family, Model] = {
     "plain": Model(
-        intercept=-4.293, cut=0.389,
+        intercept=-4.151, cut=0.3,
         curves={
             "last_motion": (
-                (-30.0, -2.21, -0.0, 4.97),
-                (7.459, 1.217, -0.531, 3.643),
+                (-30.0, -2.15, 0.05, 4.96),
+                (7.208, 0.798, -0.386, 4.261),
             ),
             "last_progress": (
-                (-18.65, -2.73, -0.57, 2.65),
-                (10.816, 0.797, -0.255, 0.0),
+                (-18.38, -2.65, -0.53, 2.68),
+                (11.024, 0.945, -0.363, 0.089),
             ),
             "motion": (
-                (-30.0, -0.87, 1.7, 7.25),
-                (6.342, 0.877, -0.178, -3.959),
+                (-30.0, -0.86, 1.71, 6.8),
+                (6.43, 0.529, -0.114, -4.257),
             ),
             "change": (
-                (-4.51, -0.26, 1.08, 4.22),
-                (1.91, -0.766, 2.237, 7.345),
+                (-4.51, -0.25, 1.08, 4.27),
+                (1.146, -0.618, 1.842, 6.577),
             ),
             "reach": (
-                (-15.0, 2.18, 10.28, 48.19),
-                (6.305, -1.507, 1.416, 2.203),
+                (-15.0, 2.25, 10.63, 50.08),
+                (6.041, -1.446, 1.416, 2.124),
             ),
             "distance": (
                 (-0.5, -0.11, 0.02, 1.71),
-                (2.174, 0.101, -0.996, 2.369),
+                (2.337, 0.061, -0.602, 2.733),
             ),
             "scale": (
-                (-1.32, -0.0, 2.0),
-                (-1.95, 0.0, 3.2),
+                (-1.34, -0.0, 1.97),
+                (-1.984, 0.0, 2.005),
             ),
             "openness": (
                 (-2.0, -0.33, -0.26, -0.01),
-                (-1.445, -0.507, 0.808, -0.457),
-            ),
-            "width": (
-                (1.0, 1.81),
-                (-0.006, 0.004),
-            ),
-            "steps": (
-                (-0.48, -0.0, 0.93, 2.33),
-                (-1.179, -0.567, 0.431, 1.441),
-            ),
-            "capacity": (
-                (-0.77, 1.16, 2.21, 3.5),
-                (-1.695, 0.442, -0.058, 0.885),
-            ),
-        },
-        healthy={
-            "last_motion": -0.671,
-            "last_progress": -1.093,
-            "motion": 1.267,
-            "change": 0.082,
-            "reach": 6.357,
-            "distance": -0.098,
-            "scale": 0.0,
-            "openness": -0.303,
-            "width": 1.505,
-            "steps": 0.528,
-            "capacity": 2.089,
-        },
-        caught=Rate(466, 544),
-        false=Rate(30, 505),
-        bins=(
-            (0.02, Rate(6, 184)),
-            (0.05, Rate(8, 113)),
-            (0.1, Rate(8, 75)),
-            (0.2, Rate(16, 82)),
-            (0.4, Rate(16, 54)),
-            (0.6, Rate(24, 45)),
-            (0.8, Rate(25, 39)),
-            (0.9, Rate(30, 38)),
-            (0.97, Rate(64, 70)),
-            (1.0, Rate(347, 349)),
-        ),
-    ),
-    "adaptive": Model(
-        intercept=-6.676, cut=-0.664,
-        curves={
-            "last_motion": (
-                (-30.0, -2.33, -1.24, 0.78),
-                (0.116, 1.809, -0.593, 1.806),
-            ),
-            "last_progress": (
-                (-13.37, -3.27, -1.99, -0.76),
-                (10.1, 3.132, -0.837, -0.491),
-            ),
-            "motion": (
-                (-29.85, -1.34, 0.15, 2.22),
-                (-4.908, -0.778, 0.241, 0.207),
-            ),
-            "change": (
-                (-3.94, -1.24, -0.58, 0.5),
-                (1.853, -0.599, 0.354, -0.356),
-            ),
-            "reach": (
-                (-14.99, 2.31, 6.01, 20.09),
-                (7.219, 0.296, -0.196, 3.003),
-            ),
-            "distance": (
-                (-0.49, -0.11, 0.04, 1.79),
-                (1.609, 0.021, -0.156, 1.095),
-            ),
-            "scale": (
-                (-1.2, -0.0, 2.04),
-                (-4.785, 0.0, -0.836),
-            ),
-            "openness": (
-                (-30.0, -0.33, -0.27, -0.01),
-                (0.166, 0.079, -0.119, 1.826),
+                (-0.456, -0.295, 0.443, -0.509),
             ),
             "width": (
                 (1.0, 1.51, 1.81),
-                (0.441, -0.004, -0.328),
+                (0.287, -0.003, 0.376),
             ),
             "steps": (
-                (1.54, 2.36, 2.91, 4.51),
-                (-0.825, -0.094, 0.446, 4.441),
+                (-0.48, -0.01, 0.92, 2.32),
+                (-1.206, -0.267, 0.211, 0.567),
             ),
             "capacity": (
-                (-2.76, -0.76, 0.36, 1.44),
-                (-0.355, -1.081, 0.544, -0.985),
+                (-0.75, 1.16, 2.29, 3.5),
+                (-0.307, 0.554, -0.112, 0.694),
             ),
         },
         healthy={
-            "last_motion": -1.509,
-            "last_progress": -2.26,
-            "motion": -0.203,
-            "change": -0.825,
-            "reach": 4.534,
-            "distance": -0.092,
+            "last_motion": -0.668,
+            "last_progress": -1.118,
+            "motion": 1.254,
+            "change": 0.084,
+            "reach": 6.484,
+            "distance": -0.098,
             "scale": 0.0,
-            "openness": -0.306,
+            "openness": -0.302,
             "width": 1.505,
-            "steps": 2.456,
-            "capacity": -0.015,
+            "steps": 0.509,
+            "capacity": 2.1,
         },
-        caught=Rate(241, 293),
-        false=Rate(71, 1223),
+        caught=Rate(561, 645),
+        false=Rate(36, 607),
         bins=(
-            (0.02, Rate(4, 800)),
-            (0.05, Rate(4, 148)),
-            (0.1, Rate(9, 83)),
-            (0.2, Rate(19, 92)),
-            (0.4, Rate(31, 110)),
-            (0.6, Rate(39, 69)),
-            (0.8, Rate(31, 46)),
-            (0.9, Rate(18, 25)),
-            (0.97, Rate(44, 48)),
-            (1.0, Rate(94, 95)),
+            (0.02, Rate(4, 182)),
+            (0.05, Rate(7, 139)),
+            (0.1, Rate(15, 111)),
+            (0.2, Rate(19, 96)),
+            (0.4, Rate(24, 79)),
+            (0.6, Rate(18, 51)),
+            (0.8, Rate(37, 58)),
+            (0.9, Rate(29, 36)),
+            (0.97, Rate(81, 85)),
+            (1.0, Rate(411, 415)),
+        ),
+    ),
+    "adaptive": Model(
+        intercept=-6.631, cut=-0.586,
+        curves={
+            "last_motion": (
+                (-30.0, -2.37, -1.25, 0.79),
+                (-0.695, 2.065, -0.631, 0.946),
+            ),
+            "last_progress": (
+                (-30.0, -3.28, -2.03, -0.76),
+                (16.89, 3.417, -0.808, -0.438),
+            ),
+            "motion": (
+                (-30.0, -1.35, 0.13, 2.21),
+                (-0.982, -0.913, 0.279, 0.386),
+            ),
+            "change": (
+                (-30.0, -1.23, -0.58, 0.49),
+                (2.572, -0.494, 0.311, -0.207),
+            ),
+            "reach": (
+                (-15.0, 2.28, 5.9, 19.84),
+                (8.114, 0.322, -0.211, 2.854),
+            ),
+            "distance": (
+                (-0.49, -0.11, 0.05, 1.79),
+                (1.472, 0.03, -0.222, 1.036),
+            ),
+            "scale": (
+                (-1.2, -0.0, 2.14),
+                (-5.023, 0.0, -0.406),
+            ),
+            "openness": (
+                (-30.0, -0.33, -0.27, -0.01),
+                (-5.292, 0.14, -0.197, 1.706),
+            ),
+            "width": (
+                (1.0, 1.51, 1.81),
+                (0.4, -0.004, -0.12),
+            ),
+            "steps": (
+                (1.54, 2.37, 2.91, 4.54),
+                (-0.863, -0.111, 0.433, 4.492),
+            ),
+            "capacity": (
+                (-2.76, -0.78, 0.32, 1.45),
+                (-0.104, -1.296, 0.592, -0.993),
+            ),
+        },
+        healthy={
+            "last_motion": -1.512,
+            "last_progress": -2.269,
+            "motion": -0.216,
+            "change": -0.831,
+            "reach": 4.468,
+            "distance": -0.091,
+            "scale": 0.0,
+            "openness": -0.305,
+            "width": 1.505,
+            "steps": 2.48,
+            "capacity": -0.025,
+        },
+        caught=Rate(270, 330),
+        false=Rate(85, 1477),
+        bins=(
+            (0.02, Rate(8, 1010)),
+            (0.05, Rate(4, 149)),
+            (0.1, Rate(7, 87)),
+            (0.2, Rate(21, 119)),
+            (0.4, Rate(30, 108)),
+            (0.6, Rate(39, 80)),
+            (0.8, Rate(40, 59)),
+            (0.9, Rate(21, 29)),
+            (0.97, Rate(50, 55)),
+            (1.0, Rate(110, 111)),
         ),
     ),
 }
