@@ -272,16 +272,16 @@ def risk(features: Features) -> Risk:
     odds = model.intercept + sum(parts.values())
     probability = 1 / (1 + math.exp(-max(-50.0, min(50.0, odds))))
     alike = next(rate for end, rate in model.bins if probability <= end)
-    worst = sorted((n for n in parts if parts[n] > LEAST_REASON), key=parts.__getitem__)[:-4:-1]
+    worst = sorted((n for n in parts if parts[n] > LEAST_REASON), key=parts.__getitem__)[::-1]
     numbers = features.numbers()
-    reasons = tuple(_reason(name, numbers[name], model.healthy[name]) for name in worst)
+    reasons = [_reason(name, numbers[name], model.healthy[name]) for name in worst]
     return Risk(
         probability=probability,
         alarmed=odds > model.cut,
         alike=alike,
         caught=model.caught,
         false=model.false,
-        reasons=reasons,
+        reasons=tuple(reason for reason in reasons if reason)[:3],
         assumed=features.assumed,
     )
 
@@ -325,8 +325,10 @@ WORDS = {
 
 
 def _reason(name: str, value: float, healthy: float) -> str:
+    """Return a feature in words, or nothing where these are a healthy network's too."""
     most = 0.0 if name == "reach" else math.inf
-    return f"{WORDS[name].format(_plain(value, most))} (healthy ones: {_plain(healthy, most)})"
+    found, usual = _plain(value, most), _plain(healthy, most)
+    return "" if found == usual else f"{WORDS[name].format(found)} (healthy ones: {usual})"
 
 
 def _plain(logarithm: float, most: float = math.inf) -> str:
