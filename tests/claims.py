@@ -163,6 +163,7 @@ def integers(stats: TensorStats) -> dict[str, Any]:
         state["asymptote"] = stats.asymptote.dense().tolist()
     if stats.linear is not None:
         state["linear"] = stats.linear.tolist()
+    state["first_non_finite_step"] = stats.first_non_finite_step
     if stats.judged is not None:
         for name in ("seen", "active", "low", "high", "last_active"):
             state[name] = getattr(stats.judged, name).tolist()

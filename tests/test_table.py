@@ -277,5 +277,5 @@ def test_only_occupied_bins_are_kept():
     found = table(sites, [state])
     occupied = int((state.histogram != 0).sum()) + int((state.asymptote != 0).sum())
     assert len(found.bins) == len(found.counts) == occupied
-    assert found.nbytes == 8 * (11 + 5 * 10 + 5 * 10) + (4 + 8) * occupied
+    assert found.nbytes == 8 * (12 + 5 * 10 + 5 * 10) + (4 + 8) * occupied
     assert found.nbytes < state.nbytes / 10

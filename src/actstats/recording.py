@@ -139,11 +139,15 @@ class Window(Mapping[str, TensorStats]):
         return {site: stats.rms for site, stats in self.stats.items()}
 
     @property
-    def non_finite(self) -> tuple[str, ...]:
-        """The sites that saw NaN or Inf."""
+    def first_non_finite(self) -> dict[str, int]:
+        """The first step with NaN or Inf of each site that saw one."""
         if isinstance(self.stats, SiteTable):
-            return self.stats.non_finite()
-        return tuple(site for site, s in self.stats.items() if s.nan_count or s.inf_count)
+            return self.stats.first_non_finite()
+        return {
+            site: max(stats.first_non_finite_step or 0, self.first_step)
+            for site, stats in self.stats.items()
+            if stats.nan_count or stats.inf_count
+        }
 
     def map(self, change: Any) -> Window:
         """Return the window with ``change(stats)`` for each site's statistics."""

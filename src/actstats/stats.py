@@ -18,7 +18,7 @@ from actstats.activations import Activation
 from actstats.gate import Judged, make_gate
 from actstats.histogram import AsymptoteHistogram, BinCounts, BitHistogram, Distribution
 from actstats.kernels import Spec, State, reference
-from actstats.kernels.state import Layout
+from actstats.kernels.state import NEVER, Layout
 from actstats.moments import Moments
 
 __all__ = ["FIGURES", "TensorStats"]
@@ -90,6 +90,8 @@ class TensorStats:
         Units told apart; 0 where they are pooled.
     notes : mapping of str to str
         Reasons why figures are missing, by the figure's name or ``"units"``.
+    first_non_finite_step : int, optional
+        First step with NaN or Inf; None where all is finite, or no step was told.
     """
 
     calls: int = 0
@@ -112,6 +114,7 @@ class TensorStats:
     saturation_slope: float = 0.05
     units: int = 0
     notes: Mapping[str, str] = field(default_factory=dict)
+    first_non_finite_step: int | None = None
 
     # ---- making ------------------------------------------------------------------------------
 
@@ -189,13 +192,14 @@ class TensorStats:
         reference.observe(a, state, unit_axis=axis)
         if z is not None and spec.gate is not None and not spec.gate.from_output:
             reference.judge(z.detach(), state, unit_axis=axis)
-        return cls.from_state(
+        stats = cls.from_state(
             state,
             activation=known,
             saturation_slope=saturation_slope,
             units=0 if axis is None else spec.width,
             notes={"units": "units are pooled"} if axis is None else None,
         )
+        return replace(stats, first_non_finite_step=None)  # one tensor has no steps
 
     @classmethod
     def from_state(
@@ -233,7 +237,7 @@ class TensorStats:
 
         The copy is used up: nothing of it is kept, and bins that are no values' become 0.
         """
-        numbers = memory[: Layout.EXTREMA].tolist()
+        numbers, broken = memory[: Layout.EXTREMA].tolist(), int(memory[Layout.BROKEN])
         low, high = memory[Layout.EXTREMA : Layout.OPENNESS].view(np.float64).tolist()
         return cls(
             **dict(zip(_COUNTERS, numbers, strict=True)),
@@ -245,6 +249,9 @@ class TensorStats:
             saturation_slope=saturation_slope,
             units=units,
             notes=dict(notes or {}),
+            first_non_finite_step=NEVER - broken
+            if (broken := int(memory[Layout.BROKEN]))
+            else None,
         )
 
     # ---- merging -----------------------------------------------------------------------------
@@ -280,6 +287,7 @@ class TensorStats:
             else self.linear + other.linear,
             judged=_merged(self.judged, other.judged),
             notes={**self.notes, **other.notes},
+            first_non_finite_step=_earlier(self.first_non_finite_step, other.first_non_finite_step),
         )
 
     def __add__(self, other: TensorStats) -> TensorStats:
@@ -718,6 +726,10 @@ def require_resolution(resolution: int) -> int:
 
 def _merged(a: Any, b: Any) -> Any:
     return None if a is None or b is None else a.merge(b)
+
+
+def _earlier(a: int | None, b: int | None) -> int | None:
+    return min((step for step in (a, b) if step is not None), default=None)
 
 
 def _share(units: BoolArray | None) -> float:

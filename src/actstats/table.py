@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from actstats.activations import Activation
 from actstats.histogram.sparse import merged_counts
 from actstats.kernels import Spec
-from actstats.kernels.state import Layout
+from actstats.kernels.state import NEVER, Layout
 from actstats.moments import Moments
 from actstats.stats import TensorStats
 
@@ -27,9 +27,8 @@ __all__ = ["Columns", "Kept", "SiteTable", "union"]
 
 IntArray = NDArray[np.int64]
 
-HEADER = Layout.OPENNESS + 1  # words of a state's header that are in use
+HEADER = Layout.BROKEN + 1  # words of a state's header that are in use
 LAST_ACTIVE = 4  # row of what is judged
-_NON_FINITE = slice(Layout.COUNTS + 2, Layout.COUNTS + 5)  # NaN, +Inf, -Inf
 
 
 class Kept(NamedTuple):
@@ -72,7 +71,7 @@ class Kept(NamedTuple):
 class Rows(NamedTuple):
     """The dense numbers of all sites, as views, one row per kind."""
 
-    header: NDArray[np.float64]  # (11, sites), as in `Layout`; integers by their bits
+    header: NDArray[np.float64]  # (12, sites), as in `Layout`; integers by their bits
     moments: NDArray[np.float64]  # (5, units of all sites)
     judged: IntArray  # (5, units of all activation sites)
 
@@ -230,10 +229,10 @@ class SiteTable(Mapping[str, TensorStats]):
         with np.errstate(invalid="ignore"):
             return dict(zip(self, np.sqrt(squares / seen).tolist(), strict=True))
 
-    def non_finite(self) -> tuple[str, ...]:
-        """Return the sites that saw NaN or Inf."""
-        counts = self._rows.header.view(np.int64)[_NON_FINITE]
-        return tuple(compress(self, np.asarray(counts.any(axis=0))))
+    def first_non_finite(self) -> dict[str, int]:
+        """Return the first step with NaN or Inf of each site that saw one."""
+        words = self._rows.header.view(np.int64)[Layout.BROKEN].tolist()
+        return {site: NEVER - word for site, word in zip(self, words, strict=True) if word}
 
     def fits(self, other: Mapping[str, TensorStats]) -> bool:
         """Tell whether the other has the same sites, which keep the same."""
@@ -256,6 +255,8 @@ class SiteTable(Mapping[str, TensorStats]):
         np.fmin(a.header[least], b.header[least], out=out.header[least])
         np.fmax(a.header[largest], b.header[largest], out=out.header[largest])
         np.add(a.header[openness], b.header[openness], out=out.header[openness])
+        first = [rows.header.view(np.int64)[Layout.BROKEN] for rows in (a, b, out)]
+        np.maximum(first[0], first[1], out=first[2])
         moments = Moments(*a.moments).merge(Moments(*b.moments))
         out.moments[:] = moments.n, moments.high, moments.low, moments.m2, moments.abs_sum
         np.maximum(a.judged[LAST_ACTIVE], b.judged[LAST_ACTIVE], out=out.judged[LAST_ACTIVE])

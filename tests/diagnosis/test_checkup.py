@@ -2,6 +2,7 @@
 
 import copy
 import random
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -199,6 +200,38 @@ def test_arguments_that_cannot_work_are_refused(given, error, message):
 def test_no_grad_around_it_does_no_harm():
     with torch.no_grad():
         assert actstats.check(healthy(), batch(), loss_of).ok
+
+
+def test_the_risk_is_worded_with_its_error_rates():
+    net, x = sick(), batch()
+    optimizer = torch.optim.SGD(net.parameters(), lr=0.1)
+    found = actstats.check(net, x, lambda m, x: (m(x) - x).square().mean(), optimizer=optimizer)
+    assert found.risk.alarmed
+    assert found.risk.probability > 0.5
+    assert (
+        "Prognosis: at risk of not learning: networks that look like this failed" in found.verdict
+    )
+    assert "alarms falsely on" in found.verdict
+    assert found.to_dict()["risk"] == found.risk.probability
+
+
+def test_the_risk_is_read_before_the_optimizers_step():
+    net, x = healthy(), batch()
+    adam = torch.optim.Adam(net.parameters())  # the defaults, as where none is given
+    given = actstats.check(net, x, loss_of, optimizer=adam).risk
+    assert replace(given, assumed=True) == actstats.check(net, x, loss_of).risk
+
+
+def test_a_net_without_layers_has_no_risk():
+    class Scale(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.factor = nn.Parameter(torch.ones(()))
+
+        def forward(self, x):
+            return self.factor * x
+
+    assert actstats.check(Scale(), batch(), loss_of).risk is None
 
 
 # ---- remedies ------------------------------------------------------------------------------------

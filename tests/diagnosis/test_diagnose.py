@@ -115,6 +115,35 @@ def test_nan_silences_what_follows_from_it():
     assert [root.rule for root in diagnosis.roots] == ["non-finite"]
 
 
+class Breaks(torch.nn.Module):
+    """A net whose backward breaks at one step: sqrt has no finite slope at 0."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.last = torch.nn.Linear(4, 8), torch.nn.Linear(8, 1)
+
+    def forward(self, x):
+        return self.last(self.first(x).abs().sqrt())
+
+
+def test_the_step_of_the_first_nan_is_exact_in_a_wide_window():
+    torch.manual_seed(0)
+    net = Breaks()
+    optimizer = torch.optim.SGD(net.parameters(), lr=0.01)
+    with ActivationRecorder(net, capture=("output", "grad"), window=10) as recorder:
+        for step in range(10):
+            optimizer.zero_grad()
+            if step == 6:
+                torch.nn.init.zeros_(net.first.weight)
+                torch.nn.init.zeros_(net.first.bias)
+            net(torch.randn(64, 4)).square().mean().backward()
+            optimizer.step()
+            recorder.step()
+    (found,) = by_rule(actstats.diagnose(recorder), "non-finite")
+    assert (found.site, found.since) == ("first:grad", 6)  # outputs are NaN from step 7 on
+    assert recorder["first"].first_non_finite_step == 7
+
+
 def test_saturation_by_a_raw_input_is_the_inputs_fault():
     z = normal(std=300)
     tensors = {"fc1": z, "fc1:input": normal(mean=500, std=100), "act1": z.tanh()}

@@ -246,6 +246,28 @@ def test_minus_zero_is_a_zero(kernel):
     assert (stats.zeros, stats.bits.total) == (15000, 5000)
 
 
+@pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
+def test_the_first_step_with_nan_or_inf_is_kept(kernel, bad):
+    broken = torch.randn(5000, 3)
+    broken[4999, 2] = bad
+    xs = [torch.randn(5000, 3), torch.randn(5000, 3), broken, torch.randn(5000, 3), broken]
+    assert observed(kernel, *xs).first_non_finite_step == 2
+    assert observed(kernel, *xs[:2]).first_non_finite_step is None
+
+
+def test_the_first_step_with_nan_merges_by_its_minimum(kernel):
+    def broken_at(step):
+        xs = [torch.ones(4, 3)] * step + [torch.full((4, 3), math.nan)]
+        return fed(kernel, *xs)
+
+    late, early, never = broken_at(5), broken_at(2), fed(kernel, torch.ones(4, 3))
+    merged = TensorStats.from_state(late).merge(TensorStats.from_state(early))
+    assert merged.merge(TensorStats.from_state(never)).first_non_finite_step == 2
+    for other in (early, never):
+        late.merge(other)
+    assert TensorStats.from_state(late).first_non_finite_step == 2
+
+
 @pytest.mark.parametrize(
     ("dtype", "tiny"),
     [

@@ -7,6 +7,7 @@ from actstats.diagnosis.diagnosis import Diagnosis, diagnose
 from actstats.diagnosis.finding import Finding
 from actstats.diagnosis.flight import FlightRecorder
 from actstats.diagnosis.healthy import UnhealthyError, assert_healthy
+from actstats.diagnosis.risk import Risk
 from actstats.diagnosis.rule import Answer, Cause, DoesNotApply, Rule
 from actstats.diagnosis.rules import RULES
 from actstats.diagnosis.thresholds import Thresholds
@@ -20,6 +21,7 @@ __all__ = [
     "DoesNotApply",
     "Finding",
     "FlightRecorder",
+    "Risk",
     "Rule",
     "Thresholds",
     "Tried",

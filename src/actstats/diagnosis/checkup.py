@@ -16,6 +16,7 @@ from torch.optim import Optimizer
 
 from actstats.diagnosis.diagnosis import Diagnosis, diagnose
 from actstats.diagnosis.remedies import Remedy, remedies_for
+from actstats.diagnosis.risk import Features, Risk, risk
 from actstats.diagnosis.training import UPDATE_RATIO
 from actstats.recorder import ActivationRecorder
 from actstats.recording import Recording
@@ -79,6 +80,9 @@ class Checkup(Diagnosis):
         Losses of the trial steps, the first before any; empty without a trial.
     passes : int
         Forward and backward passes that it took in all.
+    risk : Risk, optional
+        How likely a net like this one is to fail, with the error rates of that judgement; None
+        where no layer's weight, input and gradient were all seen.
     """
 
     def __init__(
@@ -89,6 +93,7 @@ class Checkup(Diagnosis):
         tried: Sequence[Tried] = (),
         trial: Sequence[float] = (),
         passes: int = 1,
+        risk: Risk | None = None,
     ) -> None:
         super().__init__(tuple(diagnosis.answers.values()), diagnosis.findings, diagnosis.subject)
         self.recording = recording
@@ -96,6 +101,7 @@ class Checkup(Diagnosis):
         self.tried = tuple(sorted(tried, key=_left))
         self.trial = tuple(trial)
         self.passes = passes
+        self.risk = risk
 
     @property
     def verdict(self) -> str:
@@ -103,6 +109,8 @@ class Checkup(Diagnosis):
         text = super().verdict
         if self.tried and self.tried[0].helps:
             text += f" Tried on a copy: {self.tried[0]}."
+        if self.risk is not None:
+            text += f" Prognosis: {self.risk}"
         if self.trial:
             first, last = self.trial[0], self.trial[-1]
             steps = len(self.trial) - 1
@@ -122,6 +130,7 @@ class Checkup(Diagnosis):
             "tried": [{"remedy": t.remedy, "ok": t.after.ok, **t.figures} for t in self.tried],
             "trial": list(self.trial),
             "passes": self.passes,
+            "risk": None if self.risk is None else self.risk.probability,
         }
 
 
@@ -162,7 +171,8 @@ def check(
     Returns
     -------
     Checkup
-        A `Diagnosis` with ``.tried``, ``.trial``, ``.loss``, ``.recording`` and ``.passes``.
+        A `Diagnosis` with ``.risk``, ``.tried``, ``.trial``, ``.loss``, ``.recording`` and
+        ``.passes``.
 
     Raises
     ------
@@ -185,11 +195,12 @@ def check(
     True
     """
     _require(model, optimizer, trial_steps)
+    passes = 1
     with _undisturbed():
         copied, copied_optimizer = _copies(model, optimizer)
         recorder, loss = _observe(copied, batch, loss_fn, functional, copied_optimizer)
         recording = recorder.recording
-        passes = 1
+        prognosis = _prognosis(recording, copied, copied_optimizer)
     diagnosis = diagnose(recording)
     tried: list[Tried] = []
     if remedies and not diagnosis.ok:
@@ -201,7 +212,7 @@ def check(
     if trial_steps and optimizer is not None:
         trial = _trial(model, optimizer, batch, loss_fn, trial_steps)
         passes += trial_steps + 1
-    return Checkup(diagnosis, recording, loss, tried, trial, passes)
+    return Checkup(diagnosis, recording, loss, tried, trial, passes, prognosis)
 
 
 # ---- on a copy -----------------------------------------------------------------------------------
@@ -280,20 +291,28 @@ def _loss(model: nn.Module, batch: Any, loss_fn: LossFunction) -> Tensor:
 
 
 def _update_ratios(model: nn.Module, optimizer: Optimizer) -> dict[str, float]:
-    """Take a step; return rms(update) / rms(weight) of each matrix or kernel that can move."""
+    """Take a step and undo it; return its size over the weight's, of matrices and kernels."""
     held = {id(p) for group in optimizer.param_groups for p in group["params"]}
-    before = {
-        name: p.detach().clone()
-        for name, p in model.named_parameters()
-        if p.dim() > 1 and id(p) in held and p.grad is not None
-    }
+    moved = {n: p.detach() for n, p in model.named_parameters() if id(p) in held}
+    before = {name: p.clone() for name, p in moved.items()}
     optimizer.step()
-    now = dict(model.named_parameters())
-    return {
-        f"{UPDATE_RATIO}{name}": float((now[name].detach() - old).norm() / old.norm())
-        for name, old in before.items()
-        if float(old.norm()) > 0
+    ratios = {
+        f"{UPDATE_RATIO}{name}": float((p - before[name]).norm() / before[name].norm())
+        for name, p in moved.items()
+        if p.dim() > 1 and float(before[name].norm()) > 0
     }
+    for name, p in moved.items():
+        p.copy_(before[name])
+    return ratios
+
+
+def _prognosis(recording: Recording, model: nn.Module, optimizer: Optimizer | None) -> Risk | None:
+    """Return the risk that the net fails; None where it cannot be read."""
+    try:
+        features = Features.of(recording, optimizer=optimizer, parameters=model.named_parameters())
+    except ValueError:
+        return None
+    return risk(features)
 
 
 def _try(

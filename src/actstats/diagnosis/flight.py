@@ -14,6 +14,7 @@ from actstats.arguments import positive
 from actstats.diagnosis.diagnosis import Diagnosis, diagnose
 from actstats.diagnosis.finding import SEVERITIES, Finding, at_least
 from actstats.diagnosis.healthy import UnhealthyError
+from actstats.diagnosis.numbers import offenders
 from actstats.diagnosis.rule import Rule
 from actstats.diagnosis.thresholds import Thresholds
 from actstats.recorder import ActivationRecorder
@@ -127,7 +128,7 @@ class FlightRecorder:
             return
         self._windows.append(window)
         self._closed += 1
-        broken = bool(window.non_finite)
+        broken = bool(offenders(window))
         if broken:
             self._freeze()
         if self._wants_diagnoses and (broken or self._closed % self._every == 0):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,7 +15,7 @@ from actstats.recording import Window
 from actstats.sites import Site, base_name, split_key
 from actstats.stats import TensorStats
 
-__all__ = ["FORMATS", "Format", "low_precision_range", "non_finite", "share_below"]
+__all__ = ["FORMATS", "Format", "low_precision_range", "non_finite", "offenders", "share_below"]
 
 
 # ---- NaN and Inf ---------------------------------------------------------------------------------
@@ -23,20 +23,20 @@ __all__ = ["FORMATS", "Format", "low_precision_range", "non_finite", "share_belo
 
 def non_finite(reading: Reading, thresholds: Thresholds) -> Iterator[Finding]:
     """Find where the first NaN or Inf was made, forward or backward."""
-    found = next((window for window in reading.windows if _offenders(window)), None)
+    found = next((window for window in reading.windows if offenders(window)), None)
     if found is None:
         return
-    offenders = _offenders(found)
-    site = _first_offender(reading, offenders)
-    stats = found.stats[site]
+    broken = offenders(found)
+    site = _first_offender(reading, broken)
+    stats, step = found.stats[site], broken[site]
     backward = split_key(site)[1] == "grad"
     trend = _trend(reading, found)
     where = "the backward pass" if backward else "the forward pass"
     message = (
-        f"{stats.nan_count:,} NaN and {stats.inf_count:,} Inf among {stats.count:,} values, first"
-        f" seen here in {where}, in steps {found.first_step}-{found.last_step}"
+        f"{stats.nan_count:,} NaN and {stats.inf_count:,} Inf among {stats.count:,} values of steps"
+        f" {found.first_step} to {found.last_step}; the first in {where} of step {step}"
     )
-    message += f", then at {len(offenders) - 1} other sites" if len(offenders) > 1 else ""
+    message += f", then at {len(broken) - 1} other sites" if len(broken) > 1 else ""
     if trend is not None:
         message += f"; before, the rms of {trend[0]} had grown {trend[1]:.3g}-fold"
     yield Finding(
@@ -48,38 +48,47 @@ def non_finite(reading: Reading, thresholds: Thresholds) -> Iterator[Finding]:
             "nan": stats.nan_count,
             "inf": stats.inf_count,
             "values": stats.count,
-            "sites": len(offenders),
+            "step": step,
+            "sites": len(broken),
             "backward": int(backward),
             "growth_before": 1.0 if trend is None else trend[1],
         },
         _cure(reading, site, backward, trend),
-        found.first_step,
+        step,
     )
 
 
-def _offenders(window: Window) -> list[str]:
-    """Return the sites that are broken; what only holds -Inf is masked, as attention scores are.
+def offenders(window: Window) -> dict[str, int]:
+    """Return the sites that are broken, each with the first step in which it was.
 
-    An input is broken only where it breaks what comes out.
+    What only holds -Inf is masked, as attention scores are. An input is broken only where it
+    breaks what comes out.
     """
-    broken = [key for key in window.non_finite if _is_broken(window.stats[key])]
+    first = window.first_non_finite
+    broken = {key: step for key, step in first.items() if _is_broken(window.stats[key])}
     names = {split_key(key)[0] for key in broken if split_key(key)[1] == "output"}
-    return [k for k in broken if split_key(k)[1] != "input" or base_name(split_key(k)[0]) in names]
+    return {
+        key: step
+        for key, step in broken.items()
+        if split_key(key)[1] != "input" or base_name(split_key(key)[0]) in names
+    }
 
 
 def _is_broken(stats: TensorStats) -> bool:
     return bool(stats.nan_count or stats.posinf_count)
 
 
-def _first_offender(reading: Reading, offenders: Sequence[str]) -> str:
-    """Return the first in the forward; else the gradient nearest to the loss.
+def _first_offender(reading: Reading, broken: Mapping[str, int]) -> str:
+    """Return the first in the first step: in the forward, else the gradient nearest to the loss.
 
     What goes into a layer comes before what it gives.
     """
-    forward = [key for key in offenders if split_key(key)[1] != "grad"]
+    step = min(broken.values())
+    first = [key for key, at in broken.items() if at == step]
+    forward = [key for key in first if split_key(key)[1] != "grad"]
     if forward:
         return min(forward, key=lambda key: (reading.place(key), split_key(key)[1] != "input"))
-    return max(offenders, key=reading.place)
+    return max(first, key=reading.place)
 
 
 def _trend(reading: Reading, found: Window) -> tuple[str, float] | None:

@@ -47,7 +47,7 @@ FLOAT32_MAX = float(np.finfo(np.float32).max)
 FLOAT32_TINY = np.float32(2.0**-149)
 SCRATCH = TILE + 7 * STRIP + TILE // 2  # words: a tile, the sums of a strip, places
 LAST_PLACE = W.PIECES * (1 - 2.0**-40)
-WORDS = 0x71E33B4C  # checksum of `_words.py`: a change there has to be a change here
+WORDS = 0x328B16CB  # checksum of `_words.py`: a change there has to be a change here
 SUMS = {"reassoc", "contract", "nsz"}
 
 
@@ -462,7 +462,7 @@ def _even_tile(v, width, keep, w, f, gate):
 
 
 @njit(nogil=True)
-def _take(v, width, keep, w, f, state, floats, bins, gate):
+def _take(v, width, keep, w, f, state, floats, bins, gate, step):
     """Take in one tile."""
     edges = bins[3]
     least, largest, zeros = _survey(v)
@@ -480,6 +480,8 @@ def _take(v, width, keep, w, f, state, floats, bins, gate):
     floats[W.LARGEST] = max(floats[W.LARGEST], high)
     state[W.ZEROS] += zeros
     state[W.ALL] += len(v)
+    if odd:
+        state[W.BROKEN] = max(state[W.BROKEN], W.NEVER - step)
     _fill(v, w, state, bins, zeros > 0 and least < 0)
     if w[W.EDGE_COUNT]:
         _scatter_edges(v, state[w[W.AT_LINEAR] :], edges)
@@ -671,7 +673,7 @@ def _rows(source, tile, keep, w, f, state, floats, bins, gate, step):
                     waiting = _begin(v, end - begin, units, width, keep)
                 elif waiting:
                     waiting = _settle(v, 0, units, width, keep[0])
-                _take(v, width, keep, w, f, state, floats, bins, gate)
+                _take(v, width, keep, w, f, state, floats, bins, gate, step)
             _end(end - begin, units, width, c, keep, w, state, floats, step)
 
 
@@ -721,7 +723,7 @@ def _runs(source, tile, keep, w, f, state, floats, bins, gate, step):
                 waiting = _begin(v, len(v), one, width, keep)
             elif waiting:
                 waiting = _settle(v, 0, one, width, keep[0])
-            _take(v, width, keep, w, f, state, floats, bins, gate)
+            _take(v, width, keep, w, f, state, floats, bins, gate, step)
             samples += count
             if samples >= CHUNK or outer == end:
                 _end(samples, one, width, c, keep, w, state, floats, step)

@@ -23,6 +23,7 @@ __all__ = ["merge", "read"]
 CALLS, ALL, ZEROS = tl.constexpr(W.CALLS), tl.constexpr(W.ALL), tl.constexpr(W.ZEROS)
 NAN, POSINF, NEGINF = tl.constexpr(W.NAN), tl.constexpr(W.POSINF), tl.constexpr(W.NEGINF)
 PLUS_ONE, MINUS_ONE = tl.constexpr(W.PLUS_ONE), tl.constexpr(W.MINUS_ONE)
+BROKEN, NEVER = tl.constexpr(W.BROKEN), tl.constexpr(W.NEVER)
 LEAST, LARGEST, OPENNESS = tl.constexpr(W.LEAST), tl.constexpr(W.LARGEST), tl.constexpr(W.OPENNESS)
 SIZE32, INF32 = tl.constexpr(0x7FFFFFFF), tl.constexpr(0x7F800000)
 SIZE64, INF64 = tl.constexpr(0x7FFFFFFFFFFFFFFF), tl.constexpr(0x7FF0000000000000)
@@ -351,6 +352,8 @@ def read(
         _add(memory + NAN, nans)
         _add(memory + POSINF, posinfs)
         _add(memory + NEGINF, neginfs)
+        odd = tl.sum(nans + posinfs + neginfs, 0) > 0
+        tl.atomic_max(memory + BROKEN, NEVER - step.to(tl.int64), mask=odd, sem="relaxed")
         if ASYMPTOTE > 0:
             _add(memory + PLUS_ONE, plus)
             _add(memory + MINUS_ONE, minus)

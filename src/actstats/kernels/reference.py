@@ -14,7 +14,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from actstats.kernels.state import ASYMPTOTE_OCTAVES, Intervals, State
+from actstats.kernels.state import ASYMPTOTE_OCTAVES, NEVER, Intervals, State
 from actstats.kernels.walks import unit_dimension
 from actstats.moments import combine, two_sum
 
@@ -120,7 +120,7 @@ def _observe_block(block: Tensor, state: State, step: int, scale: float | Tensor
         values = values / scale
     finite = _finite(values)
     exact = block if scale is None and block.dtype != torch.float64 else values
-    _count(values, finite, state)
+    _count(values, finite, state, step)
     _add_moments(values, finite, state)
     _scatter(_as_float32(exact, finite), state)
     if state.linear is not None:
@@ -129,7 +129,7 @@ def _observe_block(block: Tensor, state: State, step: int, scale: float | Tensor
         _judge_block(values, finite, state, step, block.dtype)
 
 
-def _count(values: Tensor, finite: Tensor | None, state: State) -> None:
+def _count(values: Tensor, finite: Tensor | None, state: State, step: int) -> None:
     counts = state.counts
     counts[0] += values.numel()
     counts[1] += values.numel() - torch.count_nonzero(values)
@@ -139,6 +139,7 @@ def _count(values: Tensor, finite: Tensor | None, state: State) -> None:
         counts[2] += values.isnan().sum()
         counts[3] += (values == torch.inf).sum()
         counts[4] += (values == -torch.inf).sum()
+        torch.maximum(state.broken, (~finite).any() * (NEVER - step), out=state.broken)
         low = values.where(finite, torch.inf).amin()
         high = values.where(finite, -torch.inf).amax()
     extrema = state.extrema

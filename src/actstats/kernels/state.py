@@ -19,9 +19,12 @@ from torch import Tensor
 
 from actstats.moments import Moments, combine
 
-__all__ = ["ASYMPTOTE_OCTAVES", "Gate", "HostCopy", "Layout", "Spec", "State", "reset"]
+__all__ = ["ASYMPTOTE_OCTAVES", "NEVER", "Gate", "HostCopy", "Layout", "Spec", "State", "reset"]
 
 Intervals = tuple[tuple[float, float], ...]
+
+NEVER = 1 << 62
+"""Steps end before this one."""
 
 ASYMPTOTE_OCTAVES = 24
 """Octaves of the distance 1 - |x| that have bins of their own: 2**-25 to 2**-1."""
@@ -108,8 +111,9 @@ class Layout:
     """Where each part of a state lies in its memory, in words of eight bytes.
 
     The first ten words are of one kind each: calls, then the seven of ``counts`` (int64), then
-    the two of ``extrema`` (float64). ``openness`` is the eleventh; the rest have the sizes that a
-    :class:`Spec` gives. Kernels and readers know a state by this table alone.
+    the two of ``extrema`` (float64). ``openness`` is the eleventh, ``broken`` (int64) the twelfth;
+    the rest have the sizes that a :class:`Spec` gives. Kernels and readers know a state by this
+    table alone.
     """
 
     moments: int
@@ -123,6 +127,7 @@ class Layout:
     COUNTS: ClassVar[int] = 1
     EXTREMA: ClassVar[int] = 8
     OPENNESS: ClassVar[int] = 10
+    BROKEN: ClassVar[int] = 11
     HEADER: ClassVar[int] = 16  # two cache lines
 
     @classmethod
@@ -171,6 +176,8 @@ class State:
         Below, the named bins, above.
     extrema : Tensor of float64, shape (2,)
         Least and largest finite value.
+    broken : Tensor of int64, shape ()
+        ``NEVER`` minus the first step with NaN or Inf, so that it merges by its maximum; 0: none.
     moments : Tensor of float64, shape (5, width)
         Finite count, mean high, mean low, M2, sum of absolute values.
     judged : Tensor of int64, shape (5, width), or None
@@ -210,6 +217,7 @@ class State:
         self.calls = memory[at.CALLS]
         self.counts = memory[at.COUNTS : at.EXTREMA]
         self.extrema = floats[at.EXTREMA : at.OPENNESS]
+        self.broken = memory[at.BROKEN]
         self.moments = floats[at.moments : at.judged].view(5, width)
         self.histogram = memory[at.histogram : at.asymptote]
         self.judged = self.openness = self.last_active = self.asymptote = self.linear = None
@@ -236,6 +244,7 @@ class State:
         self.memory[at.histogram :] += other.memory[at.histogram :]
         torch.minimum(self.extrema[0], other.extrema[0], out=self.extrema[0])
         torch.maximum(self.extrema[1], other.extrema[1], out=self.extrema[1])
+        torch.maximum(self.broken, other.broken, out=self.broken)
         old.copy_(torch.stack((*merged, old[4] + new[4])))
         if self.judged is not None and other.judged is not None:
             self.judged[:4] += other.judged[:4]
