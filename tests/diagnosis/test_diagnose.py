@@ -103,7 +103,7 @@ def test_what_follows_stands_beneath_its_root():
     root = diagnosis.roots[0]
     assert (root.rule, root.site, root.caused_by) == ("dead-units", "act2", None)
     follows = diagnosis.follows_from(root)
-    assert {finding.rule for finding in follows} == {"dead-units", "no-gradient"}
+    assert {f.rule for f in follows} == {"dead-units", "input-independent", "no-gradient"}
     assert diagnosis.findings[: 1 + len(follows)] == (root, *follows)
 
 
@@ -205,7 +205,7 @@ def test_the_verdict_is_one_paragraph_with_what_to_do_first():
     verdict = actstats.diagnose(dead_net()).verdict
     assert "\n" not in verdict
     assert verdict.startswith("Units without gradient (critical) at act2 since step 0: 10 of 10")
-    assert "From it follows: dead-units at 1 site, no-gradient at" in verdict
+    assert "From it follows: dead-units at 1 site, input-independent at 2 sites" in verdict
     assert "First: Set the bias of fc2 to 0 or raise it by 1:" in verdict
 
 

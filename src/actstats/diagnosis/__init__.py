@@ -7,6 +7,7 @@ from actstats.diagnosis.diagnosis import Diagnosis, diagnose
 from actstats.diagnosis.finding import Finding
 from actstats.diagnosis.flight import FlightRecorder
 from actstats.diagnosis.healthy import UnhealthyError, assert_healthy
+from actstats.diagnosis.reading import Layer, Reading
 from actstats.diagnosis.risk import Risk
 from actstats.diagnosis.rule import Answer, Cause, DoesNotApply, Rule
 from actstats.diagnosis.rules import RULES
@@ -21,6 +22,8 @@ __all__ = [
     "DoesNotApply",
     "Finding",
     "FlightRecorder",
+    "Layer",
+    "Reading",
     "Risk",
     "Rule",
     "Thresholds",

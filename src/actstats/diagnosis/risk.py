@@ -123,10 +123,11 @@ class Features:
         per_sample = [layer.motion(last, steps) for layer in layers]
         reach = sum(_log(1 + REACH_STEPS * layer.growth) for layer in layers)
         scale, openness, ceiling = _last_activation(recording, last)
+        adaptive = steps.family == "adaptive"
         return cls(
             last_motion=_log(last.step_of_signal * last.fan_in * last.signal),
             last_progress=_log(last.progress / max(loss, TINY)),
-            motion=_log(sum(per_sample) / (distance if steps.family == "adaptive" else 1)),
+            motion=_log(sum(per_sample) / (max(distance, TINY) if adaptive else 1)),
             change=_log(max(layer.change for layer in layers)),
             reach=_log(last.input.signal_fraction) / 2 + reach,
             distance=_log(distance),

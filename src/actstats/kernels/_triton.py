@@ -352,8 +352,9 @@ def read(
         _add(memory + NAN, nans)
         _add(memory + POSINF, posinfs)
         _add(memory + NEGINF, neginfs)
-        odd = tl.sum(nans + posinfs + neginfs, 0) > 0
-        tl.atomic_max(memory + BROKEN, NEVER - step.to(tl.int64), mask=odd, sem="relaxed")
+        first = tl.zeros((UNITS,), tl.int64) + NEVER - step
+        broken = memory + BROKEN + tl.zeros((UNITS,), tl.int32)
+        tl.atomic_max(broken, first, mask=nans + posinfs + neginfs > 0, sem="relaxed")
         if ASYMPTOTE > 0:
             _add(memory + PLUS_ONE, plus)
             _add(memory + MINUS_ONE, minus)
