@@ -22,8 +22,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from actstats.diagnosis import risk
-from actstats.diagnosis.risk import Model, Rate
+from actstats.diagnosis import fitted
+from actstats.diagnosis.fitted import Model, Rate
 from benchmarks import machine, report
 from benchmarks.clinic import prognosis_fit as fits
 from benchmarks.clinic import prognosis_nets as nets
@@ -325,7 +325,7 @@ def _curve(name: str, curve: tuple[tuple[float, ...], tuple[float, ...]]) -> lis
 
 def write(models: dict[str, Model], networks: int, date: str) -> None:
     """Put the models into the library's source."""
-    path = Path(risk.__file__)
+    path = Path(fitted.__file__)
     head, mark, _ = re.split(r"(?m)^(# ---- measured: .*\n\n)", path.read_text(), maxsplit=1)
     path.write_text(head + mark + literal(models, networks, date))
 

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from actstats.diagnosis.risk import NAMES, Model, Rate
+from actstats.diagnosis.features import NAMES
+from actstats.diagnosis.fitted import Model, Rate
 from benchmarks.clinic import prognosis_nets as nets
 from benchmarks.clinic.prognosis_rules import CUTS
 

@@ -7,7 +7,7 @@ import math
 import numpy as np
 
 from actstats import ActivationRecorder, Recording
-from actstats.diagnosis.risk import Features
+from actstats.diagnosis.features import Features
 from benchmarks.clinic import prognosis_nets as nets
 
 CUTS = {

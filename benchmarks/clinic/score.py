@@ -17,6 +17,7 @@ from typing import Any, Protocol
 import torch
 
 from actstats import ActivationRecorder, Recording
+from actstats.diagnosis.fitted import Rate
 from benchmarks import timing
 from benchmarks.clinic import published
 from benchmarks.clinic.case import RULES, Case, Layers, Setup, distance
@@ -204,7 +205,7 @@ def run(cases: Sequence[Case], seeds: int, judge: Judge) -> list[Outcome]:
 # ---- counting ------------------------------------------------------------------------------------
 
 
-def wilson(hits: int, n: int, z: float = 1.959964) -> tuple[float, float]:
+def wilson(hits: int, n: int) -> tuple[float, float]:
     """Return the ends of Wilson's 95 % interval of a share.
 
     Examples
@@ -212,12 +213,7 @@ def wilson(hits: int, n: int, z: float = 1.959964) -> tuple[float, float]:
     >>> [round(x, 4) for x in wilson(8, 10)]
     [0.4902, 0.9433]
     """
-    if n == 0:
-        return 0.0, 1.0
-    p, square = hits / n, z * z
-    centre = (p + square / (2 * n)) / (1 + square / n)
-    half = z * math.sqrt(p * (1 - p) / n + square / (4 * n * n)) / (1 + square / n)
-    return max(0.0, centre - half), min(1.0, centre + half)
+    return Rate(hits, n).interval
 
 
 def share(flags: Iterable[bool]) -> dict[str, Any]:

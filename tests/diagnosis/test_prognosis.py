@@ -10,7 +10,8 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from benchmarks.clinic import prognosis, prognosis_fit, prognosis_nets, prognosis_rules
 
-from actstats.diagnosis.risk import MODELS, NAMES, Features, Model, Rate
+from actstats.diagnosis.features import NAMES, Features
+from actstats.diagnosis.fitted import MODELS, Model, Rate
 
 
 def test_fewer_networks_are_the_beginning_of_more():

@@ -7,7 +7,9 @@ import torch
 from torch import nn
 
 from actstats import ActivationRecorder, make_mlp
-from actstats.diagnosis.risk import MODELS, Features, Rate, in_words, risk
+from actstats.diagnosis.features import Features
+from actstats.diagnosis.fitted import MODELS, Rate
+from actstats.diagnosis.risk import in_words, risk
 
 
 def recorded(net, x, y, **kept):
@@ -161,7 +163,9 @@ def test_parameters_without_gradients_are_refused(data):
 def test_curves_add_nothing_at_the_healthy_median(family):
     model = MODELS[family]
     healthy = Features(**model.healthy, family=family)
-    assert model.parts(healthy) == pytest.approx(dict.fromkeys(model.curves, 0.0), abs=2e-2)
+    assert model.parts(healthy.numbers()) == pytest.approx(
+        dict.fromkeys(model.curves, 0.0), abs=2e-2
+    )
     assert not risk(healthy).alarmed
 
 

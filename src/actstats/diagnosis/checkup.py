@@ -15,8 +15,9 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from actstats.diagnosis.diagnosis import Diagnosis, diagnose
+from actstats.diagnosis.features import Features
 from actstats.diagnosis.remedies import Remedy, remedies_for
-from actstats.diagnosis.risk import Features, Risk, risk
+from actstats.diagnosis.risk import Risk, risk
 from actstats.diagnosis.training import UPDATE_RATIO
 from actstats.recorder import ActivationRecorder
 from actstats.recording import Recording
