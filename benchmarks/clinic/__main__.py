@@ -1,7 +1,7 @@
 """How often is the diagnosis right? `python -m benchmarks.clinic [--half report] [--seeds 3]`.
 
-Thresholds are chosen on the half `tune`; what is published is `report`. Writes `clinic.json`,
-`clinic.md` and `clinic.png`.
+Thresholds are chosen on the half `tune`; what is published is `report`. The part `fresh` runs only
+where it is asked for. Writes `clinic.json`, `clinic.md` and `clinic.png`.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import actstats
 from benchmarks import report
 from benchmarks.clinic import cases, score, show
 from benchmarks.clinic.case import Case
-from benchmarks.clinic.split import HALVES, halves
+from benchmarks.clinic.split import HALVES, PARTS, halves
 
 
 def chosen(half: str, pattern: str) -> dict[str, list[Case]]:
@@ -54,7 +54,7 @@ def _row(outcome: score.Outcome) -> dict[str, Any]:
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser("python -m benchmarks.clinic", description=__doc__)
-    parser.add_argument("--half", choices=(*HALVES, "both"), default="both")
+    parser.add_argument("--half", choices=(*PARTS, "both"), default="both")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--only", default="*", help="pattern of names")
     parser.add_argument("--out", type=Path, default=report.RESULTS)

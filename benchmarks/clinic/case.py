@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -43,6 +43,8 @@ class Setup:
     layers : tuple of tuples of str, optional
         The network's layers in order, each with the names of all that belongs to it, sites of
         functional calls too. Default: by :func:`layers_of`.
+    events : dict of int to callable, optional
+        What happens to this just before a step of training; each once.
     """
 
     model: nn.Module
@@ -50,12 +52,15 @@ class Setup:
     loss_fn: Loss
     optimizer: torch.optim.Optimizer
     layers: Layers = ()
+    events: dict[int, Callable[[Setup], None]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.layers = self.layers or layers_of(self.model)
 
     def step(self, number: int) -> float:
         """Train one step and return its loss."""
+        if number in self.events:
+            self.events.pop(number)(self)
         self.optimizer.zero_grad()
         loss = self.loss_fn(self.model, self.batches[number % len(self.batches)])
         loss.backward()
@@ -105,6 +110,8 @@ class Case:
         Whether it must be seen to learn (healthy networks) or not to (False). None: no claim.
     learn_steps : int, default 150
         Steps within which learning is judged.
+    fresh : bool, default False
+        Whether it belongs to the part beside the halves.
     """
 
     name: str
@@ -117,6 +124,7 @@ class Case:
     proof: Callable[[Setup], bool] | None = None
     learns: bool | None = None
     learn_steps: int = 150
+    fresh: bool = False
 
     def __post_init__(self) -> None:
         unknown = {self.fault, *self.also} - {None, *RULES}

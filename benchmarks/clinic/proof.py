@@ -83,13 +83,13 @@ def rms(tensor: Tensor) -> float:
 # ---- units ---------------------------------------------------------------------------------------
 
 
-def slopes(activation: nn.Module, z: Tensor) -> Tensor:
+def slopes(activation: Callable[[Tensor], Tensor], z: Tensor) -> Tensor:
     """Return the activation's derivative by autograd, over its largest."""
     grid = torch.linspace(-8, 8, 4001, dtype=torch.float64)
     return _derivative(activation, z).abs() / _derivative(activation, grid).abs().max()
 
 
-def _derivative(activation: nn.Module, z: Tensor) -> Tensor:
+def _derivative(activation: Callable[[Tensor], Tensor], z: Tensor) -> Tensor:
     z = z.detach().clone().requires_grad_()
     return torch.autograd.grad(activation(z).sum(), z)[0]
 
@@ -115,6 +115,13 @@ def shut(name: str, share: float = 0.99, bound: float = 0.05, unit: bool = True)
         return (below.all(0) if unit else below).double().mean().item() >= share
 
     return proof
+
+
+def shut_after(layer: str, call: Callable[[Tensor], Tensor], share: float) -> Proof:
+    """Prove that this share of what a layer gives meets a flat slope of a function."""
+    return lambda setup, steps: (
+        (slopes(call, probe(setup, steps).outputs[layer]) <= 0.05).double().mean().item() >= share
+    )
 
 
 def dead(name: str, share: float = 0.99) -> Proof:
@@ -270,6 +277,31 @@ def breaks_backward(name: str) -> Proof:
     return proof
 
 
+def breaks_first(name: str) -> Proof:
+    """Prove that in a run this module's output is the first that is not finite, from inputs that
+    are.
+    """
+
+    def proof(setup: Setup, steps: int) -> bool:
+        found: list[str] = []
+
+        def hook(at: str) -> Callable[..., None]:
+            def look(_: nn.Module, args: tuple, output: object) -> None:
+                out = output[0] if isinstance(output, tuple) else output
+                if isinstance(out, Tensor) and not _finite(out):
+                    found.append(at if _finite(args[0]) else "")
+
+            return look
+
+        for at, module in setup.model.named_modules():
+            if not any(module.children()):
+                module.register_forward_hook(hook(at))
+        setup.train(steps)
+        return found[:1] == [name]
+
+    return proof
+
+
 def breaks(setup: Setup, steps: int) -> bool:
     """Prove that parameters, or their gradients, are not finite after the run."""
     probe(setup, steps)
@@ -374,6 +406,11 @@ def constant_loss(setup: Setup) -> float:
         return y.var(correction=0).item()
     p = y.bincount().double() / len(y)
     return -(p[p > 0] * p[p > 0].log()).sum().item()
+
+
+def after(claim: Proof) -> Proof:
+    """Prove what holds of the data once the run is over."""
+    return lambda setup, steps: claim(setup.train(steps), steps)
 
 
 def one_of(*proofs: Proof) -> Proof:

@@ -2,7 +2,9 @@
 
 A network's variants (at initialisation, after training) stay together. Within each stratum (a
 fault, or a family of healthy networks) networks are sorted by a hash of their name and dealt out
-in turn; which half begins is the hash of the stratum's.
+in turn; which half begins is the hash of the stratum's. Beside them stands a part that is `fresh`:
+written later and blindly, to see what holds of rules that were improved after the halves were
+looked at.
 """
 
 from __future__ import annotations
@@ -15,6 +17,7 @@ from collections.abc import Iterable
 from benchmarks.clinic.case import Case
 
 HALVES = ("tune", "report")
+PARTS = (*HALVES, "fresh")
 
 
 def digest(text: str) -> int:
@@ -34,11 +37,14 @@ def network(name: str) -> str:
 
 
 def halves(cases: Iterable[Case]) -> dict[str, str]:
-    """Return the half of each case, by its name. Give it all cases, not some."""
+    """Return the part of each case, by its name. Give it all cases, not some."""
     strata: dict[str, dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
-    for case in cases:
-        strata[case.stratum][network(case.name)].append(case.name)
     half = {}
+    for case in cases:
+        if case.fresh:
+            half[case.name] = "fresh"
+        else:
+            strata[case.stratum][network(case.name)].append(case.name)
     for stratum, networks in strata.items():
         first = digest(stratum) % 2
         for i, one in enumerate(sorted(networks, key=digest)):

@@ -3,7 +3,8 @@
 Healthy networks are trained from the start with their own optimizer: their loss must fall below
 80 % of the loss at the start and of what the best constant answer gives. A sick network that is
 said not to learn must stay above 90 % of the latter after 150 steps. Every injected fault is
-measured by its case's proof. Written to `results/clinic-learning.json`.
+measured by its case's proof. Written to `results/clinic-learning.json`; rows of cases that were not
+asked for stay.
 """
 
 from __future__ import annotations
@@ -82,9 +83,12 @@ def main(arguments: list[str] | None = None) -> None:
         print("NOT AS LABELLED", row)
     print(f"{len(rows) - len(wrong)} of {len(rows)} networks are as labelled")
     options.out.mkdir(parents=True, exist_ok=True)
+    stored = options.out / "clinic-learning.json"
+    if stored.exists():
+        others = {c.name for c in cases()} - {c.name for c, _ in wanted}
+        rows = [r for r in json.loads(stored.read_text())["networks"] if r["case"] in others] + rows
     result = {"machine": machine.describe(), "networks": rows}
-    text = json.dumps(result, indent=1, allow_nan=False)
-    (options.out / "clinic-learning.json").write_text(text + "\n")
+    stored.write_text(json.dumps(result, indent=1, allow_nan=False) + "\n")
 
 
 if __name__ == "__main__":
