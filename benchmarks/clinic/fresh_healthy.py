@@ -82,7 +82,7 @@ for name, base in {
     "stack-hardtanh-layer-norm": of(
         lambda: stack((64, *[40] * 4, 10), nn.Hardtanh, "xavier", norm=nn.LayerNorm)
     ),
-    "stack-relu-rms-norm": of(lambda: stack((64, *[56] * 4, 10), norm=nn.RMSNorm)),
+    "stack-silu-rms-norm": of(lambda: stack((64, *[56] * 4, 10), nn.SiLU, norm=nn.RMSNorm)),
     "stack-elu-group-norm": of(
         lambda: stack((64, *[48] * 3, 10), nn.ELU, norm=lambda n: nn.GroupNorm(4, n))
     ),
@@ -98,7 +98,7 @@ for name, base in {
     "stack-relu-wide-two": of(lambda: stack((64, 400, 400, 10))),
     "stack-selu-deep": of(lambda: stack((64, *[32] * 12, 10), nn.SELU, "lecun")),
     "stack-relu-tiny": of(lambda: stack((8, 6, 5)), data.blobs, lr=1e-2),
-    "stack-relu-hourglass": of(lambda: stack((64, 96, 12, 96, 10))),
+    "stack-elu-hourglass": of(lambda: stack((64, 96, 12, 96, 10), nn.ELU)),
     "stack-swish-friedman": of(
         lambda: stack((10, 64, 64, 1), nn.SiLU), data.friedman, bases.squared, lr=3e-3
     ),
@@ -140,7 +140,10 @@ def variational(model: nn.Module, batch: Any) -> Tensor:
     return (made - batch[1]).square().mean() + 0.001 * divergence
 
 
-pair("coder-relu", "autoencoder", of(Coder, fresh_nets.copies, bases.squared, lr=3e-3), 300)
+pair(
+    "coder-elu", "autoencoder",
+    of(lambda: Coder(nn.ELU, "lecun"), fresh_nets.copies, bases.squared, lr=3e-3), 300,
+)  # fmt: skip
 case(
     "coder-tanh", "autoencoder",
     of(lambda: Coder(nn.Tanh, "xavier"), fresh_nets.copies, bases.squared, lr=2e-3),
@@ -535,7 +538,7 @@ ODD: dict[str, Base] = {
     ),
     "double": double(of(lambda: stack((64, 48, 48, 10), nn.Mish))),
     "small-loss": of(lambda: stack((64, 48, 48, 48, 10)), loss=times(1e-4)),
-    "raw-targets": of(lambda: stack((10, 64, 64, 1)), raw_targets, bases.squared, lr=1e-2),
+    "raw-targets": of(lambda: stack((10, 64, 64, 1), nn.ELU), raw_targets, bases.squared, lr=1e-2),
     "warm-up": warmed_up(of(lambda: stack((64, 48, 48, 10), nn.SiLU), lr=2e-3)),
     "dropout-half": of(
         lambda: nn.Sequential(

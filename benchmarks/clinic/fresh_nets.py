@@ -309,7 +309,7 @@ class Excited(nn.Module):
     def __init__(self, width: int = 16) -> None:
         super().__init__()
         self.stem = nn.Sequential(nn.Conv2d(1, width, 3, padding=1), nn.ReLU())
-        self.squeeze = nn.Sequential(nn.Linear(width, width), nn.ReLU())
+        self.squeeze = nn.Sequential(nn.Linear(width, width), nn.SiLU())
         self.excite = nn.Sequential(nn.Linear(width, width), nn.Sigmoid())
         self.tail = nn.Sequential(nn.Conv2d(width, width, 3, padding=1), nn.ReLU())
         self.out = nn.Linear(4 * width, 10)
