@@ -366,7 +366,7 @@ VISION: dict[str, tuple[Callable[[], nn.Module], fresh_nets.Draw]] = {
     ),
 }  # fmt: skip
 for name, (build, draw) in VISION.items():
-    pair(f"model-{name}", "model", of(build, draw, lr=3e-3), steps=12)
+    pair(f"model-{name}", "model", of(build, draw, lr=3e-3), 300 if "vit" in name else 150, 12)
 pair("mixer", "mixer", of(Mixer, data.rows, lr=3e-3))
 pair("translate", "attention", of(Translate, fresh_nets.mapped, lr=3e-3))
 

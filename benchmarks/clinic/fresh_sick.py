@@ -209,6 +209,12 @@ case(
     proof=proof.dormant("model.gpt_neox.layers.1.mlp.act", 0.45), **dormant,
 )  # fmt: skip
 
+case(
+    "dormant-siamese-tower", "siamese", of(Siamese, fresh_nets.pairs),
+    lambda net: injure.weigh(net.tower[0][0], 1e-4, 0.5),
+    site="tower.0.0", proof=proof.dormant("tower.0.1", 0.45), **dormant,
+)  # fmt: skip
+
 # ---- saturated -----------------------------------------------------------------------------------
 
 saturated = {"fault": "saturated"}
@@ -360,6 +366,13 @@ case(
 )  # fmt: skip
 
 
+case(
+    "exploding-gradient-lines-deep-bn", "cnn",
+    lined((16,) * 45, nn.GELU, norm=nn.BatchNorm1d),
+    proof=proof.grows_backwards("0.2", "44.2", 100), **bursting,
+)  # fmt: skip
+
+
 def _louder(setup: Setup) -> None:
     injure.each(setup.model, injure.weights, 5.0)
 
@@ -397,6 +410,16 @@ case(
     "exploding-stack-softplus-first", "mlp", stacked(wide(56, 56, 56), nn.Softplus),
     lambda net: injure.weights(net[0][0], 1e3),
     site="0.0", proof=proof.larger("0.1", 300), **exploding,
+)  # fmt: skip
+
+case(  # the norm behind it takes the scale away again, and what came by the skip with it
+    "exploding-distilbert-feed-forward", "transformer", of(distilbert, data.tokens, lr=2e-3),
+    lambda net: injure.weights(net.model.distilbert.transformer.layer[1].ffn.lin2, 3e4),
+    site="model.distilbert.transformer.layer.1.ffn.lin2", fault="exploding-activation",
+    proof=proof.grows(
+        "model.distilbert.transformer.layer.1.ffn.activation",
+        "model.distilbert.transformer.layer.1.ffn.lin2", 1e3,
+    ),
 )  # fmt: skip
 
 # ---- non-finite ----------------------------------------------------------------------------------
@@ -525,6 +548,12 @@ case(  # beyond 65,504
     also=("non-finite", "exploding-activation"), proof=proof.overflows("2.0"), **narrow,
 )  # fmt: skip
 
+case(
+    "low-precision-bert-underflow-after-training", "transformer", of(bert, data.tokens, lr=1e-3),
+    setup=_fp16(1e-5), steps=8,
+    proof=proof.underflows("model.bert.encoder.layer.1.intermediate.dense", 0.9), **narrow,
+)  # fmt: skip
+
 # ---- scale-drift ---------------------------------------------------------------------------------
 
 drifting = {"fault": "scale-drift"}
@@ -573,6 +602,13 @@ case(
     setup=_grow("1.0", 1.07), steps=60, site="1.0",
     also=("exploding-activation", "exploding-gradient"),  # 50 times its size at the end
     proof=proof.drifts("1.0", 20), **drifting,
+)  # fmt: skip
+
+case(  # the gain of a norm in a residual branch
+    "drift-residual-growing-gain", "mlp",
+    of(lambda: residual(4), optimizer="sgd", lr=1e-5), setup=_grow("2.0", 1.07), steps=60,
+    site="2.0", also=("exploding-activation", "exploding-gradient"),
+    proof=proof.drifts("2.0", 20), **drifting,
 )  # fmt: skip
 
 # ---- identical-units -----------------------------------------------------------------------------
