@@ -457,6 +457,7 @@ class Slot(_Hook):
             self.shared.places.setdefault((self.name, kind, suffix), len(self.shared.places)),
             str(tensor.dtype).removeprefix("torch."),
             trainable(module),
+            kind == "grad" and self.shared.grad_scale is not None,
         )
         known = self.shared.axes
         inherits = self.inherits if self.inherits is not None else known.get(tuple(tensor.shape))

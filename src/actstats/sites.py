@@ -101,6 +101,8 @@ class Site:
         Of the first tensor seen: ``"float32"``.
     trainable : bool, optional
         Whether some parameter of the module's own takes a gradient; None where it has none.
+    scaled : bool
+        Whether a loss scale is taken out of its gradients before they are recorded.
     """
 
     module: str
@@ -113,6 +115,7 @@ class Site:
     place: int = 0
     dtype: str = ""
     trainable: bool | None = None
+    scaled: bool = False
 
     @property
     def key(self) -> str:

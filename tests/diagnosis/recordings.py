@@ -51,9 +51,13 @@ def recording(
     dtypes: Mapping[str, str] | None = None,
     never_called: Mapping[str, str] | None = None,
 ) -> Recording:
-    """Make a recording of one tensor a site and window; of activations the outputs are given."""
+    """Make a recording of one tensor a site and window; of activations the outputs are given.
+
+    A healthy head, ``out``, comes last: of heads some rules think otherwise.
+    """
     activations = activations or {}
     made = []
+    windows = tuple({**tensors, **_head(tensors)} for tensors in windows)
     for i, tensors in enumerate(windows):
         stats = {
             key: TensorStats.from_tensor(
@@ -67,6 +71,11 @@ def recording(
     for key, dtype in (dtypes or {}).items():
         sites[key] = replace(sites[key], dtype=dtype)
     return Recording(made, sites, never_called=never_called)
+
+
+def _head(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    kinds = {split_key(key)[1] for key in tensors}
+    return {"out": normal(seed=77)} | ({"out:grad": normal(seed=78)} if "grad" in kinds else {})
 
 
 def answer(rule: str, made: Recording, **changes: float) -> Answer:

@@ -1,6 +1,7 @@
 """check(): a copy is judged, and nothing of the user's changes."""
 
 import copy
+import json
 import random
 from dataclasses import replace
 
@@ -71,6 +72,36 @@ def test_nothing_of_the_users_changes(make):
     actstats.check(model, x, loss_of, optimizer=optimizer, trial_steps=3)
     assert_equal(everything(model, optimizer), before)
     assert torch.equal(x, given)
+
+
+def test_nothing_of_another_model_changes_but_its_buffers():
+    torch.manual_seed(0)
+    generator, judge = make_mlp(4, [8], 4, activation="tanh"), make_mlp(4, [8], 1)
+    noise = torch.randn(64, 4, requires_grad=True)
+    judge(noise).sum().backward()
+    before = [p.grad.clone() for p in (*judge.parameters(), noise)]
+    actstats.check(generator, noise, lambda g, z: -judge(g(z)).mean())
+    after = [p.grad for p in (*judge.parameters(), noise)]
+    assert_equal(after, before)
+    assert all(p.grad is None for p in generator.parameters())
+
+
+def test_a_loss_that_changes_its_batch_changes_a_copy():
+    def masked(model, x):
+        x[:, 0] = 0
+        return model(x).square().mean()
+
+    x = batch()
+    given = x.clone()
+    actstats.check(healthy(), x, masked)
+    assert torch.equal(x, given)
+
+
+def test_what_wraps_a_model_is_taken_off():
+    net = sick()
+    found = [actstats.check(m, batch(), loss_of) for m in (net, nn.DataParallel(net))]
+    assert [f.rule for f in found[0]] == [f.rule for f in found[1]]
+    assert found[0].risk == found[1].risk
 
 
 def test_the_copy_draws_what_the_next_step_would_draw():
@@ -168,8 +199,35 @@ def test_a_trial_trains_the_copy():
     assert len(found.trial) == 6
     assert found.trial[0] == found.loss
     assert found.trial[-1] < found.trial[0]
-    assert found.passes == 1 + 6
+    assert found.passes == 1 + 5
     assert "In a trial of 5 steps the loss went from" in found.verdict
+
+
+def test_a_trial_that_breaks_is_critical():
+    net = healthy()
+    optimizer = torch.optim.SGD(net.parameters(), lr=1e30)
+    found = actstats.check(net, batch(), loss_of, optimizer=optimizer, trial_steps=5)
+    assert not found.ok
+    assert "the loss is no finite number" in found.verdict
+    json.dumps(found.to_dict(), allow_nan=False)
+
+
+def test_optimizers_that_evaluate_the_loss_take_no_step():
+    net = healthy()
+    optimizer = torch.optim.LBFGS(net.parameters(), lr=0.1)
+    found = actstats.check(net, batch(), loss_of, optimizer=optimizer)
+    assert "update-ratio" in found.not_judged
+    with pytest.raises(ValueError, match="must be 0 with LBFGS"):
+        actstats.check(net, batch(), loss_of, optimizer=optimizer, trial_steps=2)
+
+
+def test_a_remedy_shows_its_vital_signs_before_and_after():
+    best = actstats.check(sick(), batch(), loss_of).tried[0]
+    before, after = best.signs["least signal fraction"]
+    assert before < 1e-4 < 1e-2 < after
+    decades = best.signs["gradient's decades"]
+    assert decades[0] < -3 < -1 < decades[1]
+    assert "least signal fraction" in str(best)
 
 
 def test_plain_values_hold_what_was_tried():
@@ -186,6 +244,10 @@ def test_plain_values_hold_what_was_tried():
         ({"loss_fn": lambda m, x: m(x).detach().mean()}, ValueError, "a loss without a graph"),
         ({"loss_fn": lambda m, x: sick()(x).mean()}, ValueError, "did not call the model"),
         ({"trial_steps": 5}, ValueError, "needs the `optimizer`"),
+        (
+            {"optimizer": torch.optim.Adam([torch.zeros(1, requires_grad=True)])},
+            *(ValueError, "`optimizer` holds no parameter of `model`"),
+        ),
         ({"trial_steps": -1}, ValueError, "integer of at least 0; got -1"),
         ({"optimizer": "adam"}, TypeError, "must be a torch.optim.Optimizer or None; got str"),
         ({"model": loss_of}, TypeError, "must be a torch.nn.Module; got function"),
@@ -220,6 +282,15 @@ def test_the_risk_is_read_before_the_optimizers_step():
     adam = torch.optim.Adam(net.parameters())  # the defaults, as where none is given
     given = actstats.check(net, x, loss_of, optimizer=adam).risk
     assert replace(given, assumed=True) == actstats.check(net, x, loss_of).risk
+
+
+@pytest.mark.parametrize("rate", [10.0, 0.0])
+def test_of_learning_rates_that_were_not_measured_nothing_is_said(rate):
+    net = healthy()
+    optimizer = torch.optim.Adam(net.parameters(), lr=rate)
+    risk = actstats.check(net, batch(), loss_of, optimizer=optimizer).risk
+    assert not risk.alarmed
+    assert "nothing can be said: a learning rate of" in str(risk)
 
 
 def test_a_net_without_layers_has_no_risk():

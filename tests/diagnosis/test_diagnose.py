@@ -205,7 +205,7 @@ def test_the_verdict_is_one_paragraph_with_what_to_do_first():
     verdict = actstats.diagnose(dead_net()).verdict
     assert "\n" not in verdict
     assert verdict.startswith("Units without gradient (critical) at act2 since step 0: 10 of 10")
-    assert "From it follows: dead-units at 1 site, input-independent at 2 sites" in verdict
+    assert "From it follows: input-independent at 2 sites, dead-units at 1 site" in verdict
     assert "First: Set the bias of fc2 to 0 or raise it by 1:" in verdict
 
 
@@ -226,7 +226,8 @@ def test_the_table_is_aligned_and_indents_what_follows():
     lines = actstats.diagnose(dead_net()).table().splitlines()
     assert lines[0].split() == ["severity", "rule", "site", "since", "what"]
     assert len({line.index(line.split()[0]) for line in lines}) == 1
-    assert "  dead-units" in lines[2]
+    assert "  input-independent" in lines[2]
+    assert "critical  dead-units" in lines[1]
 
 
 def test_html_escapes_names():

@@ -49,7 +49,8 @@ def test_windows_that_merge_in_the_recorder_are_kept_as_they_closed():
     recorder = ActivationRecorder(model)
     with recorder, FlightRecorder(recorder, keep=4) as flight:
         fly(model, recorder, 80)
-    assert [w.last_step - w.first_step + 1 for w in flight.windows] == [2] * 4
+        assert [w.last_step - w.first_step + 1 for w in flight.windows] == [2] * 4
+    assert flight.windows[-1].first_step == flight.windows[-1].last_step == 79  # it was open
 
 
 def test_the_file_holds_offender_and_figures(tmp_path):
@@ -64,6 +65,47 @@ def test_the_file_holds_offender_and_figures(tmp_path):
     assert written["windows"][1]["sites"]["fc1"]["nan_count"] == 16
     assert written["windows"][0]["scalars"] == {"loss": 1.0}
     assert [file.name for file in tmp_path.iterdir()] == ["flight.json"]
+
+
+def test_nan_in_another_phase_is_caught():
+    model = net()
+    recorder = ActivationRecorder(model, window=1)
+    with recorder, FlightRecorder(recorder) as flight:
+        fly(model, recorder, 3)
+        model.eval()
+        fly(model, recorder, 1, broken_at=0)
+    assert (flight.offender.site, flight.offender.since) == ("fc1", 3)
+    assert "of eval" in flight.offender.message
+    assert not actstats.diagnose(recorder).ok
+
+
+def test_the_window_that_is_open_at_the_end_is_looked_at():
+    model = net()
+    recorder = ActivationRecorder(model, window=50)
+    flight = FlightRecorder(recorder)
+
+    def interrupted():
+        with recorder, flight:
+            fly(model, recorder, 20, broken_at=10)
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        interrupted()
+    assert (flight.offender.site, flight.offender.since) == ("fc1", 10)
+
+
+def test_gradients_that_a_loss_scaler_skips_do_not_end_the_watch():
+    model = net()
+    recorder = ActivationRecorder(model, window=1, capture=("output", "grad"))
+    recorder.grad_scale = 2.0**10
+    with recorder, FlightRecorder(recorder, keep=8) as flight:
+        for step in range(4):
+            loss = model(torch.randn(64, 4)).square().mean()
+            (loss * (1e38 if step == 1 else 1e3) * (1e38 if step == 1 else 1)).backward()
+            recorder.step()
+        assert flight.offender is None
+        fly(model, recorder, 1, broken_at=0)
+    assert (flight.offender.site, flight.offender.since) == ("fc1", 4)
 
 
 def test_findings_are_told_once_and_again_when_graver():
@@ -112,6 +154,7 @@ def test_nothing_is_told_once_it_has_ended():
         ({"keep": 0}, "`keep` must be an integer of at least 1; got 0"),
         ({"every": 1.5}, "`every` must be an integer of at least 1; got 1.5"),
         ({"raise_on": "fatal"}, "`raise_on` must be one of"),
+        ({"path": "nowhere/to/be.json"}, "`path` must lie in a folder that exists"),
     ],
 )
 def test_arguments_that_cannot_work_are_refused(given, message):
@@ -142,6 +185,11 @@ def test_what_is_ignored_or_lesser_does_not_fail():
     assert not found.ok
     with pytest.raises(UnhealthyError):
         actstats.assert_healthy(found, severity="info")
+
+
+def test_nothing_recorded_is_not_healthy():
+    with pytest.raises(ValueError, match="nothing was recorded"):
+        actstats.assert_healthy(ActivationRecorder(net()))
 
 
 @pytest.mark.parametrize(

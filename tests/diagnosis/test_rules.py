@@ -10,6 +10,7 @@ from recordings import N, answer, chain, normal, recording
 from actstats import Recording
 from actstats.diagnosis import RULES
 from actstats.diagnosis.numbers import FORMATS
+from actstats.diagnosis.rule import STAGES
 
 
 def relu(x):
@@ -171,6 +172,21 @@ def test_saturation_on_both_sides_names_the_factor():
     assert f"Divide the weights of fc1 by {z.square().mean().sqrt():.2g}" in finding.remedy
 
 
+def test_a_head_may_be_sure_of_itself_and_may_rest():
+    """A classifier ends saturated; before it learned, its sigmoid gives one half for all."""
+    for z, rule in ((normal(std=30.0), "saturated"), (normal(std=0.01), "input-independent")):
+        made = recording({"fc1": normal(), "act9": z.sigmoid()}, activations={"act9": "sigmoid"})
+        sites = {key: site for key, site in made.sites.items() if key != "out"}
+        windows = [replace(w, stats={k: w[k] for k in sites}) for w in made.windows]
+        found = answer(rule, Recording(windows, sites)).findings
+        assert all(finding.severity == "info" for finding in found)
+
+
+def test_a_sigmoid_that_rests_at_one_half_still_tells_samples_apart():
+    made = recording({"act1": normal(std=0.1).sigmoid()}, activations={"act1": "sigmoid"})
+    assert answer("input-independent", made).verdict == "healthy"
+
+
 def test_open_gates_are_healthy():
     made = recording({"act1": normal().tanh()}, activations={"act1": "tanh"})
     assert answer("saturated", made).verdict == "healthy"
@@ -198,6 +214,17 @@ def test_input_independence_names_the_factor_of_the_weights():
     assert found[0].modules == ("fc2", "fc3", "fc4", "fc5", "fc6")
     assert found[0].evidence["factor"] == pytest.approx(4, rel=0.05)
     assert "Scale the initial weights of fc2…fc6 by 4 (Xavier" in found[0].remedy
+
+
+def test_one_layer_that_stops_the_signal_is_named():
+    tensors = {}
+    for i, std in enumerate((0.5, 0.45, 0.4, 4e-4, 4e-4, 4e-4), start=1):
+        z = normal(mean=-0.1, std=std, seed=i)
+        tensors |= {f"fc{i}": z, f"act{i}": z.tanh()}
+    made = recording(tensors, activations={f"act{i}": "tanh" for i in range(1, 7)})
+    found = answer("input-independent", made).findings
+    assert (found[0].site, found[0].modules) == ("act4", ("fc4",))
+    assert found[0].evidence["factor"] == pytest.approx(1000, rel=0.2)
 
 
 def test_layers_that_pass_on_what_varies_are_healthy():
@@ -241,6 +268,11 @@ def test_scale_drift_says_from_where_to_where():
     assert "grew" in finding.message
 
 
+def test_what_grows_up_to_the_ordinary_does_not_drift():
+    windows = [{"fc1": normal(std=0.01 * 10.0**i, seed=i)} for i in range(4)]
+    assert answer("scale-drift", recording(*windows)).verdict == "healthy"
+
+
 def test_steady_scales_do_not_drift():
     windows = [{"fc1": normal(seed=i)} for i in range(4)]
     assert answer("scale-drift", recording(*windows)).verdict == "healthy"
@@ -263,6 +295,14 @@ def test_inputs_far_from_zero_and_one_are_found(mean, std, severity):
     tensors = {"fc1": normal(), "fc1:input": normal(mean=mean, std=std)}
     finding = only(answer("unnormalised-input", recording(tensors)))
     assert (finding.site, finding.severity) == ("fc1:input", severity)
+
+
+def test_columns_that_differ_are_standardised_one_by_one():
+    x = normal(5)
+    x[:, 2] = 1e5 + 3e4 * x[:, 2]
+    finding = only(answer("unnormalised-input", recording({"fc1": normal(), "fc1:input": x})))
+    assert "Standardise each feature by itself" in finding.remedy
+    assert "feature 2 lies at 1" in finding.remedy
 
 
 def test_inputs_near_zero_and_one_are_healthy():
@@ -342,6 +382,23 @@ def test_masks_of_minus_infinity_are_healthy():
     assert answer("non-finite", made).verdict == "healthy"
 
 
+def test_minus_infinity_that_breaks_what_follows_is_a_fault():
+    logs = normal()
+    logs[:, 5:] = -torch.inf
+    assert only(answer("non-finite", recording({"fc1": logs, "fc2": logs * 0}))).site == "fc1"
+
+
+def test_what_recovers_is_no_longer_critical():
+    nan = torch.full((N, 10), torch.nan)
+    fine, bad = {"fc1": normal(), "fc1:grad": normal()}, {"fc1": normal(), "fc1:grad": nan}
+    finding = only(answer("non-finite", recording(fine, bad, fine, fine)))
+    assert (finding.severity, finding.since) == ("info", 1)
+    assert "finite again from step 2 on" in finding.message
+    finding = only(answer("non-finite", recording(fine, {"fc1": nan, "fc1:grad": nan}, fine)))
+    assert finding.severity == "warning"
+    assert only(answer("non-finite", recording(fine, bad))).severity == "critical"
+
+
 def test_a_broken_input_is_named_only_with_what_it_breaks():
     nan = torch.full((N, 10), torch.nan)
     assert answer("non-finite", recording({"fc1": normal(), "fc1:input": nan})).findings == ()
@@ -393,9 +450,14 @@ def test_a_gradient_of_zeros_is_found():
     assert finding.evidence["zeros"] == finding.evidence["values"] == 10 * N
 
 
-def test_a_branch_that_starts_at_zero_is_healthy():
-    made = recording(cut(fc1=normal(), fc2=torch.zeros(N, 10), fc3=normal()))
-    assert answer("no-gradient", made).verdict == "healthy"
+def test_what_lies_behind_weights_of_zero_is_a_remark_at_first():
+    """So begin heads, adapters and branches: their first step opens the way."""
+    tensors = cut(fc1=normal(), fc2=torch.zeros(N, 10), fc3=normal())
+    tensors["fc3"] = torch.zeros(N, 10)
+    finding = only(answer("no-gradient", recording(tensors)))
+    assert (finding.site, finding.severity) == ("fc2", "info")
+    finding = only(answer("no-gradient", recording(tensors, steps=10)))
+    assert (finding.site, finding.severity) == ("fc2", "critical")  # it did not
 
 
 def test_a_frozen_layer_is_a_remark():
@@ -446,6 +508,14 @@ def test_float16_that_runs_out_of_range_is_a_warning():
     x[:, :3] *= 2.0**-16
     made = recording({"fc1": x}, dtypes={"fc1": "float16"})
     assert only(answer("low-precision-range", made)).severity == "warning"
+
+
+def test_gradients_taken_out_of_a_loss_scale_are_clear_of_float16s_end():
+    x = normal(std=2.0**-20)
+    made = recording({"fc1": normal(), "fc1:grad": x}, dtypes={"fc1:grad": "float16"})
+    assert answer("low-precision-range", made).findings[0].severity == "warning"
+    made.sites["fc1:grad"] = replace(made.sites["fc1:grad"], scaled=True)
+    assert answer("low-precision-range", made).findings[0].severity == "info"
 
 
 def test_values_beyond_float16_are_a_warning():
@@ -514,10 +584,14 @@ def test_updates_have_to_be_seen():
 
 
 def test_causes_come_before_what_they_explain():
-    names = [rule.name for rule in RULES]
+    """By stage, then by place in the forward, then by rank: no two findings explain each other."""
+    place = {rule.name: (STAGES.index(rule.stage), i) for i, rule in enumerate(RULES)}
     for rule in RULES:
         for cause in rule.causes:
-            assert names.index(cause.rule) <= names.index(rule.name), (rule.name, cause.rule)
+            forward = rule.stage == "forward" and cause.where == "before"
+            stage = place[cause.rule][0]
+            assert stage < place[rule.name][0] or forward or place[cause.rule] <= place[rule.name]
+            assert stage <= place[rule.name][0], (rule.name, cause.rule)
 
 
 def test_every_rule_says_where_it_comes_from():

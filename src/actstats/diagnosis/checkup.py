@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import copy
+import math
 import random
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -16,8 +17,10 @@ from torch.optim import Optimizer
 
 from actstats.diagnosis.diagnosis import Diagnosis, diagnose
 from actstats.diagnosis.features import Features
+from actstats.diagnosis.finding import Finding, plain
 from actstats.diagnosis.remedies import Remedy, remedies_for
 from actstats.diagnosis.risk import Risk, risk
+from actstats.diagnosis.signs import vital_signs
 from actstats.diagnosis.training import UPDATE_RATIO
 from actstats.recorder import ActivationRecorder
 from actstats.recording import Recording
@@ -37,11 +40,15 @@ class Tried:
         What was done.
     before, after : Diagnosis
         Of the model as it is, and of the copy with the remedy.
+    signs : mapping of str to (float, float)
+        Vital signs before and after: least signal fraction of a layer, decades that the gradient
+        gains on its way back, largest share of dead and of saturated units. Those that were seen.
     """
 
     remedy: str
     before: Diagnosis
     after: Diagnosis
+    signs: Mapping[str, tuple[float, float]] = field(default_factory=dict)
 
     @property
     def figures(self) -> dict[str, tuple[int, int]]:
@@ -58,10 +65,13 @@ class Tried:
         return [after for _, after in figures] < [before for before, _ in figures]
 
     def __str__(self) -> str:
-        if self.after.ok:
-            return f"{self.remedy}: nothing alarming is left"
-        changes = (f"{b} -> {a} {severity}" for severity, (b, a) in self.figures.items())
-        return f"{self.remedy}: {', '.join(changes)}"
+        left = "nothing alarming is left"
+        if not self.after.ok:
+            changes = (f"{b} -> {a} {severity}" for severity, (b, a) in self.figures.items())
+            left = ", ".join(changes)
+        signs = (f"{name} {b:.2g} -> {a:.2g}" for name, (b, a) in self.signs.items() if a != b)
+        told = ", ".join(signs)
+        return f"{self.remedy}: {left}{f' ({told})' if told else ''}"
 
 
 class Checkup(Diagnosis):
@@ -96,7 +106,8 @@ class Checkup(Diagnosis):
         passes: int = 1,
         risk: Risk | None = None,
     ) -> None:
-        super().__init__(tuple(diagnosis.answers.values()), diagnosis.findings, diagnosis.subject)
+        findings = (*_of_trial(trial), *diagnosis.findings)
+        super().__init__(tuple(diagnosis.answers.values()), findings, diagnosis.subject)
         self.recording = recording
         self.loss = loss
         self.tried = tuple(sorted(tried, key=_left))
@@ -110,7 +121,7 @@ class Checkup(Diagnosis):
         text = super().verdict
         if self.tried and self.tried[0].helps:
             text += f" Tried on a copy: {self.tried[0]}."
-        if self.risk is not None:
+        if self.risk is not None and (self.ok or self.risk.alarmed):
             text += f" Prognosis: {self.risk}"
         if self.trial:
             first, last = self.trial[0], self.trial[-1]
@@ -127,11 +138,11 @@ class Checkup(Diagnosis):
     def to_dict(self) -> dict[str, Any]:
         """Return plain values, as JSON holds them."""
         return super().to_dict() | {
-            "loss": self.loss,
+            "loss": plain(self.loss),
             "tried": [{"remedy": t.remedy, "ok": t.after.ok, **t.figures} for t in self.tried],
-            "trial": list(self.trial),
+            "trial": [plain(loss) for loss in self.trial],
             "passes": self.passes,
-            "risk": None if self.risk is None else self.risk.probability,
+            "risk": None if self.risk is None else plain(self.risk.probability),
         }
 
 
@@ -148,13 +159,17 @@ def check(
     """Judge a model before training: one forward and backward on a copy, nothing of yours changes.
 
     The copy has the model's mode, parameters and buffers; random numbers are drawn as your next
-    step would draw them, and their state is restored. What is found at step 0 is a risk, not a
-    certainty: nets have recovered from worse.
+    step would draw them, and their state is restored. Gradients of other tensors, and the batch,
+    stay as they are. What the loss function changes elsewhere (buffers of another model that it
+    calls, counters) is out of its reach, and hooks of your own on the model run on the copy.
+
+    What is found at step 0 is a risk, not a certainty: nets have recovered from worse.
 
     Parameters
     ----------
     model : Module
-        Only copied; it must allow `copy.deepcopy`.
+        Only copied; it must allow `copy.deepcopy`. Of compiled and data-parallel models what they
+        wrap is judged.
     batch : any
         Handed to ``loss_fn``; of the size that you train on, for units are judged by its samples.
     loss_fn : callable
@@ -178,8 +193,8 @@ def check(
     Raises
     ------
     ValueError
-        If ``loss_fn`` gives no scalar with a graph or calls another model, or if an argument is
-        out of range.
+        If ``loss_fn`` gives no scalar with a graph or calls another model, if the optimizer holds
+        none of the model's parameters, or if an argument is out of range.
     TypeError
         If the model is none.
 
@@ -196,23 +211,29 @@ def check(
     True
     """
     _require(model, optimizer, trial_steps)
-    passes = 1
+    net = _unwrapped(model)
+    _require_parameters(net, optimizer)
     with _undisturbed():
-        copied, copied_optimizer = _copies(model, optimizer)
+        copied, copied_optimizer = _copies(net, optimizer)
         recorder, loss = _observe(copied, batch, loss_fn, functional, copied_optimizer)
         recording = recorder.recording
         prognosis = _prognosis(recording, copied, copied_optimizer)
     diagnosis = diagnose(recording)
+    passes = 1
     tried: list[Tried] = []
     if remedies and not diagnosis.ok:
+        before = vital_signs(recording)
         for remedy in remedies_for(diagnosis):
-            after = _try(model, batch, loss_fn, functional, remedy)
+            after = _try(net, batch, loss_fn, functional, remedy)
             passes += after is not None
-            tried += [] if after is None else [Tried(remedy.name, diagnosis, after)]
+            if after is not None:
+                signs = vital_signs(after)
+                both = {name: (before[name], signs[name]) for name in before if name in signs}
+                tried.append(Tried(remedy.name, diagnosis, diagnose(after), both))
     trial: list[float] = []
     if trial_steps and optimizer is not None:
-        trial = _trial(model, optimizer, batch, loss_fn, trial_steps)
-        passes += trial_steps + 1
+        trial = _trial(net, optimizer, batch, loss_fn, trial_steps)
+        passes += trial_steps
     return Checkup(diagnosis, recording, loss, tried, trial, passes, prognosis)
 
 
@@ -231,6 +252,28 @@ def _require(model: object, optimizer: object, trial_steps: object) -> None:
         raise ValueError(f"`trial_steps` must be an integer of at least 0; got {trial_steps!r}.")
     if trial_steps and optimizer is None:
         raise ValueError("`trial_steps` needs the `optimizer` to train the copy with.")
+    if trial_steps and isinstance(optimizer, torch.optim.LBFGS):
+        raise ValueError("`trial_steps` must be 0 with LBFGS, which evaluates the loss itself.")
+
+
+def _unwrapped(model: nn.Module) -> nn.Module:
+    """Return what torch.compile and data parallelism wrap."""
+    if isinstance(model, nn.parallel.DistributedDataParallel | nn.DataParallel):
+        return _unwrapped(model.module)
+    inner = getattr(model, "_orig_mod", None)
+    return _unwrapped(inner) if isinstance(inner, nn.Module) else model
+
+
+def _require_parameters(model: nn.Module, optimizer: Optimizer | None) -> None:
+    if optimizer is None:
+        return
+    own = {id(parameter) for parameter in model.parameters()}
+    held = {id(p) for group in optimizer.param_groups for p in group["params"]}
+    if not own & held:
+        raise ValueError(
+            "`optimizer` holds no parameter of `model`: it was made for another one, or before the"
+            " model's parameters were replaced, and would train nothing here."
+        )
 
 
 @contextmanager
@@ -247,14 +290,53 @@ def _undisturbed() -> Iterator[None]:
 
 def _copies(model: nn.Module, optimizer: Optimizer | None) -> tuple[nn.Module, Optimizer | None]:
     """Copy both together, so that the copied optimizer holds the copied parameters."""
-    inner = getattr(model, "_orig_mod", model)  # what torch.compile wraps
     try:
-        copied, copied_optimizer = copy.deepcopy((inner, optimizer))
+        copied, copied_optimizer = copy.deepcopy((model, optimizer))
     except Exception as error:
-        raise ValueError(f"`model` cannot be copied: {error}") from error
+        raise ValueError(
+            f"`model` cannot be copied: {error}. Modules that keep a tensor of their last forward"
+            " (the old `torch.nn.utils.weight_norm`) allow it before a forward, or after one under"
+            " no_grad."
+        ) from error
     for parameter in copied.parameters():
         parameter.grad = None
     return copied, copied_optimizer
+
+
+def _copy_of(batch: Any) -> Any:
+    """Copy a batch, so that a loss that changes it does not; some hold what cannot be copied."""
+    try:
+        return copy.deepcopy(batch)
+    except Exception:
+        return batch
+
+
+def _backward(loss: Tensor, model: nn.Module) -> None:
+    """Go back, and leave the gradients of all that is not the model's as they were."""
+    own = {id(parameter) for parameter in model.parameters()}
+    foreign = [leaf for leaf in _leaves(loss) if id(leaf) not in own]
+    before = [leaf.grad for leaf in foreign]
+    for leaf in foreign:
+        leaf.grad = None  # so that backward makes a new one, and adds nothing to the old
+    try:
+        loss.backward()
+    finally:
+        for leaf, grad in zip(foreign, before, strict=True):
+            leaf.grad = grad
+
+
+def _leaves(loss: Tensor) -> Iterator[Tensor]:
+    """Yield the leaves of a graph that gradients are added to."""
+    seen, waiting = set(), [loss.grad_fn]
+    while waiting:
+        node = waiting.pop()
+        if node is None or node in seen:
+            continue
+        seen.add(node)
+        variable = getattr(node, "variable", None)
+        if variable is not None:
+            yield variable
+        waiting += [after for after, _ in node.next_functions]
 
 
 def _observe(
@@ -272,14 +354,14 @@ def _observe(
         loss = _loss(model, batch, loss_fn)
         if not len(recorder):
             raise ValueError("`loss_fn` did not call the model that it was given.")
-        loss.backward()
+        _backward(loss, model)
         ratios = {} if optimizer is None else _update_ratios(model, optimizer)
         recorder.step(None, loss=loss.item(), **ratios)
     return recorder, loss.item()
 
 
 def _loss(model: nn.Module, batch: Any, loss_fn: LossFunction) -> Tensor:
-    loss = loss_fn(model, batch)
+    loss = loss_fn(model, _copy_of(batch))
     if not isinstance(loss, Tensor) or loss.numel() != 1:
         got = f"shape {tuple(loss.shape)}" if isinstance(loss, Tensor) else type(loss).__name__
         raise ValueError(f"`loss_fn` must return a tensor of one number; got {got}.")
@@ -296,7 +378,10 @@ def _update_ratios(model: nn.Module, optimizer: Optimizer) -> dict[str, float]:
     held = {id(p) for group in optimizer.param_groups for p in group["params"]}
     moved = {n: p.detach() for n, p in model.named_parameters() if id(p) in held}
     before = {name: p.clone() for name, p in moved.items()}
-    optimizer.step()
+    try:
+        optimizer.step()
+    except TypeError:
+        return {}  # one that evaluates the loss itself, as LBFGS does
     ratios = {
         f"{UPDATE_RATIO}{name}": float((p - before[name]).norm() / before[name].norm())
         for name, p in moved.items()
@@ -318,8 +403,8 @@ def _prognosis(recording: Recording, model: nn.Module, optimizer: Optimizer | No
 
 def _try(
     model: nn.Module, batch: Any, loss_fn: LossFunction, functional: bool, remedy: Remedy
-) -> Diagnosis | None:
-    """Return what is found with a remedy; None if it changes nothing or the copy then fails."""
+) -> Recording | None:
+    """Record a copy with a remedy; None if it changes nothing or the copy then fails."""
     with _undisturbed():
         copied, _ = _copies(model, None)
         if not remedy.apply(copied):
@@ -328,7 +413,7 @@ def _try(
             recorder, _ = _observe(copied, batch, loss_fn, functional)
         except (RuntimeError, ValueError):
             return None  # say, a norm over a batch of one
-        return diagnose(recorder)
+        return recorder.recording
 
 
 def _trial(
@@ -342,10 +427,24 @@ def _trial(
         for _ in range(steps):
             trained.zero_grad()
             loss = _loss(copied, batch, loss_fn)
-            loss.backward()
+            _backward(loss, copied)
             trained.step()
             losses.append(loss.item())
         return [*losses, _loss(copied, batch, loss_fn).item()]
+
+
+def _of_trial(trial: Sequence[float]) -> Iterator[Finding]:
+    """Report a trial that broke."""
+    broken = next((i for i, loss in enumerate(trial) if not math.isfinite(loss)), None)
+    if broken is not None:
+        yield Finding(
+            "non-finite",
+            None,
+            "critical",
+            f"the loss is no finite number after {broken} steps of the trial.",
+            {"step": broken, "first_loss": trial[0]},
+            "Lower the learning rate, warm it up, or clip gradients.",
+        )
 
 
 def _count(diagnosis: Diagnosis, severity: str) -> int:

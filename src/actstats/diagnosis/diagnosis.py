@@ -7,9 +7,10 @@ import html
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from actstats.diagnosis.causes import linked, ranked
 from actstats.diagnosis.finding import SEVERITIES, Finding, at_least
 from actstats.diagnosis.reading import Reading
-from actstats.diagnosis.rule import Answer, Cause, Rule
+from actstats.diagnosis.rule import Answer, Rule
 from actstats.diagnosis.rules import RULES
 from actstats.diagnosis.thresholds import Thresholds
 from actstats.recording import Recording
@@ -70,7 +71,7 @@ def diagnose(
     """
     reading = Reading(_recording(recording), _thresholds(thresholds))
     answers = tuple(rule.answer(reading, reading.thresholds) for rule in _chosen(rules))
-    return Diagnosis(answers, _linked(answers, reading), repr(reading.recording))
+    return Diagnosis(answers, linked(answers, reading), repr(reading.recording))
 
 
 class Diagnosis(Sequence[Finding]):
@@ -90,7 +91,7 @@ class Diagnosis(Sequence[Finding]):
         self, answers: Sequence[Answer], findings: Sequence[Finding], subject: str = ""
     ) -> None:
         self.answers: dict[str, Answer] = {answer.rule.name: answer for answer in answers}
-        self.findings: tuple[Finding, ...] = _ranked(findings)
+        self.findings: tuple[Finding, ...] = ranked(findings)
         self.subject = subject
 
     def __getitem__(self, i: Any) -> Any:
@@ -131,13 +132,14 @@ class Diagnosis(Sequence[Finding]):
     @property
     def verdict(self) -> str:
         """One paragraph: what, where, since which step, why, and what to do first."""
-        grave = [root for root in self.roots if at_least(root.severity, "warning")]
+        grave = [root for root in self.roots if self._is_grave(root)]
         if not grave:
             judged = len(self.answers) - len(self.not_judged)
-            noted = f" {len(self)} lesser remarks." if len(self) else ""
+            noted = f" {len(self)} lesser remark{'s' * (len(self) > 1)}." if len(self) else ""
             return f"Nothing alarming: {judged} rules of {len(self.answers)} applied.{noted}"
         first = grave[0]
-        title = self.answers[first.rule].rule.title
+        answer = self.answers.get(first.rule)
+        title = first.rule if answer is None else answer.rule.title
         since = "" if first.since is None else f" since step {first.since:,}"
         text = f"{title} ({first.severity}) at {first.site or 'the whole net'}{since}:"
         text += f" {first.message}{self._consequences(first)} First: {first.remedy}"
@@ -146,6 +148,10 @@ class Diagnosis(Sequence[Finding]):
             more = f" and {len(grave) - 4} more" if len(grave) > 4 else ""
             text += f" Then look at {others}{more}."
         return text
+
+    def _is_grave(self, root: Finding) -> bool:
+        """Tell whether a root, or something that follows from it, is a warning or more."""
+        return any(at_least(f.severity, "warning") for f in (root, *self.follows_from(root)))
 
     def _consequences(self, root: Finding) -> str:
         """Say what follows from a root: how many sites of each rule."""
@@ -233,70 +239,6 @@ def _chosen(rules: Iterable[str | Rule] | None) -> tuple[Rule, ...]:
             raise ValueError(f"`rules` has no rule {name!r}; {hint}")
     own = [rule for rule in asked if isinstance(rule, Rule)]
     return (*(rule for rule in RULES if rule.name in asked), *own)
-
-
-# ---- cause before symptom ------------------------------------------------------------------------
-
-
-def _linked(answers: Sequence[Answer], reading: Reading) -> list[Finding]:
-    """Give each finding its cause: rules come in causal order, so causes are linked first."""
-    linked: list[Finding] = []
-    for answer in answers:
-        found = sorted(answer.findings, key=lambda f: _first_cause_first(f, answer, reading))
-        for finding in found:
-            cause = _cause_of(finding, answer.rule.causes, linked, reading)
-            linked.append(finding if cause is None else finding.because_of(cause))
-    return linked
-
-
-def _first_cause_first(finding: Finding, answer: Answer, reading: Reading) -> tuple[int, int]:
-    """Order the findings of one rule so that those that explain others come first."""
-    backward = any(c.rule == answer.rule.name and c.where == "after" for c in answer.rule.causes)
-    place = reading.place(finding.site)
-    return -SEVERITIES.index(finding.severity), -place if backward else place
-
-
-def _cause_of(
-    finding: Finding, causes: Sequence[Cause], linked: Sequence[Finding], reading: Reading
-) -> Finding | None:
-    for cause in causes:
-        fitting = [f for f in linked if _explains(f, cause, finding, reading)]
-        if fitting:
-            return min(fitting, key=lambda f: _distance(f, finding, reading))
-    return None
-
-
-def _explains(found: Finding, cause: Cause, finding: Finding, reading: Reading) -> bool:
-    if found.rule != cause.rule or (cause.critical and found.severity != "critical"):
-        return False
-    if not at_least(found.severity, "warning"):
-        return False
-    here, there = reading.place(finding.site), reading.place(found.site)
-    return {
-        "anywhere": True,
-        "same": here == there,
-        "before": there <= here or there < 0,
-        "after": there >= here,
-    }[cause.where]
-
-
-def _distance(found: Finding, finding: Finding, reading: Reading) -> int:
-    return abs(reading.place(finding.site) - reading.place(found.site))
-
-
-def _ranked(findings: Sequence[Finding]) -> tuple[Finding, ...]:
-    """Return roots by severity, then as they came, each before what follows from it."""
-    roots = [f for f in findings if f.caused_by is None]
-    gravest = {
-        id(root): max(SEVERITIES.index(f.severity) for f in findings if f.root is root)
-        for root in roots
-    }
-    roots.sort(key=lambda f: (-SEVERITIES.index(f.severity), -gravest[id(f)]))
-    return tuple(
-        finding
-        for root in roots
-        for finding in (root, *(f for f in findings if f is not root and f.root is root))
-    )
 
 
 # ---- telling -------------------------------------------------------------------------------------

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
-__all__ = ["SEVERITIES", "Finding", "Severity", "at_least"]
+__all__ = ["SEVERITIES", "Finding", "Severity", "at_least", "plain"]
 
 Severity = Literal["info", "warning", "critical"]
 
@@ -23,6 +24,11 @@ def at_least(severity: str, least: str) -> bool:
     (True, False)
     """
     return SEVERITIES.index(severity) >= SEVERITIES.index(least)
+
+
+def plain(value: Any) -> Any:
+    """Return a figure as JSON holds it, which has neither NaN nor Inf: None stands for these."""
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,10 +84,11 @@ class Finding:
             "site": self.site,
             "severity": self.severity,
             "message": self.message,
-            "evidence": dict(self.evidence),
+            "evidence": {name: plain(value) for name, value in self.evidence.items()},
             "remedy": self.remedy,
             "since": self.since,
             "caused_by": None if cause is None else {"rule": cause.rule, "site": cause.site},
+            "modules": list(self.modules),
         }
 
     def __str__(self) -> str:

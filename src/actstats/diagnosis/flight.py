@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import os
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
@@ -12,13 +11,14 @@ from typing import Any, Literal
 
 from actstats.arguments import positive
 from actstats.diagnosis.diagnosis import Diagnosis, diagnose
-from actstats.diagnosis.finding import SEVERITIES, Finding, at_least
+from actstats.diagnosis.finding import SEVERITIES, Finding, at_least, plain
 from actstats.diagnosis.healthy import UnhealthyError
 from actstats.diagnosis.numbers import offenders
 from actstats.diagnosis.rule import Rule
 from actstats.diagnosis.thresholds import Thresholds
 from actstats.recorder import ActivationRecorder
 from actstats.recording import Recording, Window
+from actstats.sites import split_key
 
 __all__ = ["FlightRecorder"]
 
@@ -27,8 +27,9 @@ class FlightRecorder:
     """Diagnose a run as it goes, and keep what led to the first NaN or Inf.
 
     Used as a context manager around the training loop, beside the recorder. Each time windows
-    close in ``recorder.step()`` they are looked at for NaN and Inf, which costs microseconds; every
-    ``every``-th time the last ones are diagnosed.
+    close in ``recorder.step()`` they are looked at for NaN and Inf, which costs microseconds. Where
+    findings are asked for, the last ones are diagnosed every ``every``-th time. At its end it looks
+    at the window that is still open.
 
     Parameters
     ----------
@@ -37,10 +38,10 @@ class FlightRecorder:
     keep : int, default 8
         Windows to keep, the last ones as they closed.
     path : str or Path, optional
-        JSON file to write at the first non-finite value: the finding, and every figure of the
-        windows kept. It replaces an older one.
+        JSON file, in a folder that exists, to write at the first non-finite value: the finding, and
+        every figure of the windows kept. It replaces an older one.
     every : int, default 8
-        Windows between diagnoses; they take some milliseconds for a small net.
+        Windows between diagnoses, each of about 1 ms a site.
     on_finding : callable, optional
         ``on_finding(finding)``, once for each rule and site, and again when it becomes graver.
     raise_on : {"info", "warning", "critical"}, optional
@@ -51,7 +52,8 @@ class FlightRecorder:
     Attributes
     ----------
     windows : tuple of Window
-        The last ones; frozen at the first non-finite value, whose window is the last.
+        The last ones; frozen at the first non-finite value, whose window is the last. Gradients
+        that overflow do not count where the recorder knows a loss scaler.
     offender : Finding or None
         The ``non-finite`` finding: first site and steps, forward or backward, and the trend.
 
@@ -87,8 +89,10 @@ class FlightRecorder:
     ) -> None:
         if raise_on is not None and raise_on not in SEVERITIES:
             raise ValueError(f"`raise_on` must be one of {SEVERITIES} or None; got {raise_on!r}.")
+        if path is not None and not Path(path).absolute().parent.is_dir():
+            raise ValueError(f"`path` must lie in a folder that exists; got {os.fspath(path)!r}.")
         self._recorder = recorder
-        self._windows: deque[Window] = deque(maxlen=positive("keep", keep))
+        self._recent: deque[Window] = deque(maxlen=positive("keep", keep))
         self._path = None if path is None else Path(path)
         self._every = positive("every", every)
         self._on_finding = on_finding
@@ -96,13 +100,14 @@ class FlightRecorder:
         self._asked: dict[str, Any] = {"rules": rules, "thresholds": thresholds}
         self._known: dict[tuple[str, str | None], str] = {}
         self._closed = 0
+        self._frozen: tuple[Window, ...] | None = None
         self._stop: Callable[[], None] | None = None
         self.offender: Finding | None = None
 
     @property
     def windows(self) -> tuple[Window, ...]:
         """The last windows as they closed, or those up to the first non-finite value."""
-        return tuple(self._windows)
+        return tuple(self._recent) if self._frozen is None else self._frozen
 
     def __enter__(self) -> FlightRecorder:
         if self._stop is None:
@@ -110,29 +115,45 @@ class FlightRecorder:
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self._stop is not None:
-            self._stop()
-            self._stop = None
+        """Look at the window that is still open, and stop watching."""
+        if self._stop is None:
+            return
+        self._stop()
+        self._stop = None
+        last = self._recent[-1].last_step if self._recent else -1
+        for window in self._recorder.recording.windows:
+            if window.last_step > last and len(window):
+                self._keep(window)
 
     def diagnose(self) -> Diagnosis:
-        """Diagnose the windows kept."""
-        return diagnose(self._recording(), **self._asked)
+        """Diagnose the last windows."""
+        return diagnose(self._recording(self._recent), **self._asked)
 
-    def _recording(self) -> Recording:
+    def _recording(self, windows: Iterable[Window]) -> Recording:
         known = self._recorder.recording
-        return Recording(self._windows, known.sites, known.notes, known.never_called)
+        return Recording(windows, known.sites, known.notes, known.never_called)
 
     def _look_at(self, window: Window) -> None:
         """Take in a window that has closed."""
-        if self.offender is not None:
-            return
-        self._windows.append(window)
+        broken = self._keep(window)
         self._closed += 1
-        broken = bool(offenders(window))
-        if broken:
-            self._freeze()
         if self._wants_diagnoses and (broken or self._closed % self._every == 0):
             self._report(self.diagnose())
+
+    def _keep(self, window: Window) -> bool:
+        """Keep a window; tell whether it is the first that is broken."""
+        self._recent.append(window)
+        broken = self._frozen is None and bool(self._offenders(window))
+        if broken:
+            self._freeze()
+        return broken
+
+    def _offenders(self, window: Window) -> Iterable[str]:
+        """Return what is broken; where a loss scaler is known, gradients that overflow are not."""
+        found = offenders(window)
+        if self._recorder.grad_scale is None:
+            return found
+        return [key for key in found if split_key(key)[1] != "grad"]
 
     @property
     def _wants_diagnoses(self) -> bool:
@@ -140,7 +161,11 @@ class FlightRecorder:
 
     def _freeze(self) -> None:
         """Keep the windows as they are, name the offender, and write both down."""
-        self.offender = diagnose(self._recording(), rules=("non-finite",))[0]
+        self._frozen = tuple(self._recent)
+        last = self._frozen[-1]
+        whole = [w for w in self._frozen if w is last or not offenders(w)]
+        found = diagnose(self._recording(whole), rules=("non-finite",))
+        self.offender = next(iter(found), None)
         if self._path is not None:
             text = json.dumps(self.to_dict(), indent=1, allow_nan=False)
             beside = self._path.with_name(f"{self._path.name}.part")
@@ -166,26 +191,22 @@ class FlightRecorder:
         """Return plain values, as JSON holds them: the offender and the figures of each window."""
         return {
             "offender": None if self.offender is None else self.offender.to_dict(),
-            "windows": [_figures(window) for window in self._windows],
+            "windows": [_figures(window) for window in self.windows],
         }
 
     def __repr__(self) -> str:
         state = "nothing broken" if self.offender is None else f"broken at {self.offender.site}"
-        return f"<FlightRecorder: {len(self._windows)} windows, {state}>"
+        return f"<FlightRecorder: {len(self.windows)} windows, {state}>"
 
 
 def _figures(window: Window) -> dict[str, Any]:
-    sites = {site: _finite(stats.to_dict()) for site, stats in window.items()}
-    scalars = {name: _finite({"v": s.mean})["v"] for name, s in window.scalars.items()}
     return {
         "first_step": window.first_step,
         "last_step": window.last_step,
         "phase": window.phase,
-        "scalars": scalars,
-        "sites": sites,
+        "scalars": {name: plain(scalar.mean) for name, scalar in window.scalars.items()},
+        "sites": {
+            site: {name: plain(figure) for name, figure in stats.to_dict().items()}
+            for site, stats in window.items()
+        },
     }
-
-
-def _finite(figures: Mapping[str, float]) -> dict[str, float | None]:
-    """JSON has neither NaN nor Inf: None stands for a figure that does not apply."""
-    return {name: value if math.isfinite(value) else None for name, value in figures.items()}

@@ -25,6 +25,8 @@ def saturated(reading: Reading, thresholds: Thresholds) -> Iterator[Finding]:
     for site in bounded:
         stats = reading.now(site.key)
         severity = _severity(stats, thresholds)
+        if severity is not None and reading.is_last(site):
+            severity = "info"  # a classifier that is sure of itself
         if severity is not None:
             yield _finding(reading, site, stats, severity, thresholds)
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from actstats.diagnosis.finding import Finding
-from actstats.diagnosis.reading import Layer, Reading, norm
+from actstats.diagnosis.reading import Layer, Reading, norm, spread
 from actstats.diagnosis.rule import DoesNotApply
 from actstats.diagnosis.scales import initialisation, rescale, weights_range
 from actstats.diagnosis.thresholds import Thresholds
@@ -16,6 +16,8 @@ from actstats.sites import Site
 from actstats.stats import TensorStats
 
 __all__ = ["exploding_gradient", "no_gradient", "vanishing_gradient"]
+
+FIRST_STEPS = 10  # in which a layer that begins with weights of 0 may still be closed
 
 
 @dataclass(frozen=True)
@@ -238,7 +240,9 @@ def _unreached(
         yield _frozen(site)
     elif not seen:
         yield _cut_off(reading, site, reached)
-    elif not _is_bypassed(reading, site, reached):
+    elif reading.steps < FIRST_STEPS and _opens_soon(reading, site, reached):
+        yield _closed_yet(site)
+    else:
         yield _zero(reading, site, seen[0])
 
 
@@ -281,10 +285,27 @@ def _zero(reading: Reading, site: Site, gradient: TensorStats) -> Finding:
     )
 
 
-def _is_bypassed(reading: Reading, site: Site, reached: Sequence[Site]) -> bool:
-    """Tell whether layers before it are reached at the first step: a branch that starts at 0."""
-    early = reading.steps < 10
-    return early and any(reading.place(s.key) < reading.place(site.key) for s in reached)
+def _opens_soon(reading: Reading, site: Site, reached: Sequence[Site]) -> bool:
+    """Tell whether a first step lets the gradient through: weights of 0 that get a gradient.
+
+    So begin heads, adapters and the branches of residual nets. The layer whose weights are 0 gives
+    the same for every sample, though what goes in varies.
+    """
+    place = reading.place(site.key)
+    later = [s for s in reached if reading.place(s.key) > place and s.activation is None]
+    closed = [s for s in later if not spread(reading.now(s.key)) > 0]
+    return bool(closed) and spread(reading.now(site.key)) > 0
+
+
+def _closed_yet(site: Site) -> Finding:
+    return Finding(
+        "no-gradient",
+        site.key,
+        "info",
+        "no gradient yet: a layer after it begins with weights of 0, which get one.",
+        {"trainable": 1},
+        "Nothing, if these begin at 0 on purpose: their first step opens the way.",
+    )
 
 
 # ---- figures -------------------------------------------------------------------------------------

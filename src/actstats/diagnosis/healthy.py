@@ -62,7 +62,7 @@ def assert_healthy(
     UnhealthyError
         An `AssertionError` with the diagnosis as its text.
     ValueError
-        If `severity` or a rule is unknown.
+        If `severity` or a rule is unknown, or nothing was recorded.
 
     Examples
     --------
@@ -80,6 +80,8 @@ def assert_healthy(
         diagnosis = recorder
     else:
         diagnosis = diagnose(recorder, rules=rules, thresholds=thresholds)
+        if not len(recorder if isinstance(recorder, Recording) else recorder.recording):
+            raise ValueError("nothing was recorded: run the model while the recorder is attached.")
     unknown = ignored - diagnosis.answers.keys()
     if unknown:
         raise ValueError(

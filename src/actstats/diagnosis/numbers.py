@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import takewhile, zip_longest
 
 import numpy as np
 
@@ -22,8 +23,8 @@ __all__ = ["FORMATS", "Format", "low_precision_range", "non_finite", "offenders"
 
 
 def non_finite(reading: Reading, thresholds: Thresholds) -> Iterator[Finding]:
-    """Find where the first NaN or Inf was made, forward or backward."""
-    found = next((window for window in reading.windows if offenders(window)), None)
+    """Find where the first NaN or Inf was made, in any phase, forward or backward."""
+    found = next((window for window in reading.every_window if offenders(window)), None)
     if found is None:
         return
     broken = offenders(found)
@@ -31,18 +32,22 @@ def non_finite(reading: Reading, thresholds: Thresholds) -> Iterator[Finding]:
     stats, step = found.stats[site], broken[site]
     backward = split_key(site)[1] == "grad"
     trend = _trend(reading, found)
+    recovered = _recovered(reading, found)
     where = "the backward pass" if backward else "the forward pass"
+    phase = f" of {found.phase}" if found.phase != reading.phase else ""
     message = (
         f"{stats.nan_count:,} NaN and {stats.inf_count:,} Inf among {stats.count:,} values of steps"
-        f" {found.first_step} to {found.last_step}; the first in {where} of step {step}"
+        f" {found.first_step} to {found.last_step}{phase}; the first in {where} of step {step}"
     )
     message += f", then at {len(broken) - 1} other sites" if len(broken) > 1 else ""
     if trend is not None:
         message += f"; before, the rms of {trend[0]} had grown {trend[1]:.3g}-fold"
+    if recovered is not None:
+        message += f"; all is finite again from step {recovered} on"
     yield Finding(
         "non-finite",
         site,
-        "critical",
+        _severity(backward, recovered is not None),
         message + ".",
         {
             "nan": stats.nan_count,
@@ -52,25 +57,47 @@ def non_finite(reading: Reading, thresholds: Thresholds) -> Iterator[Finding]:
             "sites": len(broken),
             "backward": int(backward),
             "growth_before": 1.0 if trend is None else trend[1],
+            "recovered": int(recovered is not None),
         },
-        _cure(reading, site, backward, trend),
+        _cure(site, backward, trend, recovered is not None),
         step,
     )
+
+
+def _severity(backward: bool, recovered: bool) -> Severity:
+    """Judge by what came of it: a loss scaler skips steps whose gradients overflow."""
+    if not recovered:
+        return "critical"
+    return "info" if backward else "warning"
+
+
+def _recovered(reading: Reading, found: Window) -> int | None:
+    """Return the step from which on all is finite again; None if the last windows are not."""
+    later = [w for w in reading.every_window if w.phase == found.phase]
+    later = later[next(i for i, window in enumerate(later) if window is found) :]
+    whole = list(takewhile(lambda window: not offenders(window), reversed(later)))
+    return whole[-1].first_step if whole else None
 
 
 def offenders(window: Window) -> dict[str, int]:
     """Return the sites that are broken, each with the first step in which it was.
 
-    What only holds -Inf is masked, as attention scores are. An input is broken only where it
-    breaks what comes out.
+    An input is broken only where it breaks what comes out. So is -Inf, which masks attention
+    scores: alone it is a fault only where the next site in the forward is broken, or none comes.
     """
     first = window.first_non_finite
-    broken = {key: step for key, step in first.items() if _is_broken(window.stats[key])}
-    names = {split_key(key)[0] for key in broken if split_key(key)[1] == "output"}
+    if not first:
+        return {}
+    broken = {key for key in first if _is_broken(window.stats[key])}
+    outputs = [key for key in window.stats if split_key(key)[1] == "output"]
+    for key, after in reversed(list(zip_longest(outputs, outputs[1:]))):
+        if key in first and (after is None or after in broken):
+            broken.add(key)
+    names = {base_name(split_key(key)[0]) for key in broken if split_key(key)[1] == "output"}
     return {
         key: step
-        for key, step in broken.items()
-        if split_key(key)[1] != "input" or base_name(split_key(key)[0]) in names
+        for key, step in first.items()
+        if key in broken and (split_key(key)[1] != "input" or base_name(split_key(key)[0]) in names)
     }
 
 
@@ -93,7 +120,8 @@ def _first_offender(reading: Reading, broken: Mapping[str, int]) -> str:
 
 def _trend(reading: Reading, found: Window) -> tuple[str, float] | None:
     """Return the site that grew most over the four windows before, where one doubled."""
-    earlier = [w for w in reading.windows if w.last_step < found.first_step][-4:]
+    same = (w for w in reading.every_window if w.phase == found.phase)
+    earlier = [w for w in same if w.last_step < found.first_step][-4:]
     if len(earlier) < 2:
         return None
     growth = {
@@ -105,8 +133,10 @@ def _trend(reading: Reading, found: Window) -> tuple[str, float] | None:
     return None if key is None or not growth[key] > 2 else (key, growth[key])
 
 
-def _cure(reading: Reading, site: str, backward: bool, trend: tuple[str, float] | None) -> str:
+def _cure(site: str, backward: bool, trend: tuple[str, float] | None, recovered: bool) -> str:
     name = split_key(site)[0]
+    if recovered and backward:
+        return "Nothing, if a loss scaler or a check of yours skipped these steps."
     if trend is not None:
         return (
             f"It ran away before it broke: lower the learning rate, warm it up or clip gradients;"
@@ -182,11 +212,16 @@ def low_precision_range(reading: Reading, thresholds: Thresholds) -> Iterator[Fi
         raise DoesNotApply("no finite value was seen")
     low = {key: share_below(reading.now(key), half.subnormal) for key in sites}
     subnormal = {key: share_below(reading.now(key), half.normal) for key in sites}
-    used = [key for key in sites if reading.site(key).dtype == half.name]
+    used = [key for key in sites if _is_at_risk(reading.site(key), half)]
     yield from _overflows(reading, sites, half)
     yield from _losses(reading, used, subnormal, low, thresholds, "warning")
     rest = [key for key in sites if key not in set(used)]
     yield from _losses(reading, rest, low, low, thresholds, "info")
+
+
+def _is_at_risk(site: Site, half: Format) -> bool:
+    """Tell whether a site is in float16 as it is recorded: scaled gradients lie higher."""
+    return site.dtype == half.name and not site.scaled
 
 
 def _overflows(reading: Reading, sites: Sequence[str], half: Format) -> Iterator[Finding]:
@@ -199,7 +234,8 @@ def _overflows(reading: Reading, sites: Sequence[str], half: Format) -> Iterator
     if size <= limit:
         return
     beyond = [k for k in sizes if sizes[k] > limit]
-    ahead = site.kind == "grad" and site.dtype != half.name  # a loss scale keeps clear of it
+    clear = site.kind == "grad" or reading.is_last(site)  # a scale of the loss, of the target
+    ahead = site.dtype != half.name and clear
     yield Finding(
         "low-precision-range",
         key,
@@ -207,7 +243,8 @@ def _overflows(reading: Reading, sites: Sequence[str], half: Format) -> Iterator
         f"its values reach {size:.3g}; float16 ends at {half.largest:,.0f}"
         f" ({len(beyond)} sites come near or beyond).",
         {"largest": size, "bound": limit, "sites": len(beyond), **_table(reading.now(key))},
-        "Use bfloat16 for autocast, keep this layer in float32, or normalise before it.",
+        "Keep clear of float16 here: bfloat16 for autocast, or float32 for this layer; or normalise"
+        " before it.",
     )
 
 

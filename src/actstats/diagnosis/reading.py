@@ -58,6 +58,8 @@ class Reading:
     ----------
     phase : str or None
         The phase that is read.
+    windows, every_window : tuple of Window
+        Those of the phase, and those of all.
     kinds : set of str
         What was recorded, of "output", "input" and "grad".
     sites : tuple of Site
@@ -69,6 +71,7 @@ class Reading:
         self.recording = recording if self.phase is None else recording.select(phase=self.phase)
         self.thresholds = thresholds
         self.windows: tuple[Window, ...] = self.recording.windows
+        self.every_window: tuple[Window, ...] = recording.windows
         known = sorted(self.recording.sites.values(), key=_forward_order)
         self._sites = {site.key: site for site in known}
         self.kinds = {site.kind for site in self._sites.values()}
@@ -182,6 +185,11 @@ class Reading:
         weighty = [site for site in self.sites if _has_weights(site)]
         enough = len(gates) > 2 or 3 * len(gates) >= len(weighty)
         return tuple(self.layer_of(site) for site in (gates if enough else _one_role(weighty)))
+
+    def is_last(self, site: Site) -> bool:
+        """Tell whether no layer with weights comes after a site: its scale is the target's."""
+        place = self.place(site.key)
+        return not any(s.trainable is not None for s in self.sites[place + 1 :])
 
     @cached_property
     def features(self) -> tuple[Site, ...]:

@@ -10,6 +10,9 @@ from actstats.diagnosis.fitted import MODELS, Rate
 
 __all__ = ["Risk", "in_words", "risk"]
 
+RATES = {"plain": (0.1, 1.0), "adaptive": (1e-3, 1e-2)}
+"""Least and largest learning rate that was measured, momentum included."""
+
 
 @dataclass(frozen=True)
 class Risk:
@@ -29,6 +32,9 @@ class Risk:
         At most three features that weigh most, in words; fewer where fewer speak against it.
     assumed : bool
         No optimizer was given: Adam's defaults were assumed.
+    outside : str, optional
+        Why nothing can be said: the net lies outside of what was measured. Then the probability is
+        nan.
     """
 
     probability: float
@@ -38,6 +44,7 @@ class Risk:
     false: Rate
     reasons: tuple[str, ...] = ()
     assumed: bool = False
+    outside: str | None = None
 
     def __str__(self) -> str:
         return in_words(self)
@@ -68,6 +75,9 @@ def risk(features: Features) -> Risk:
     False
     """
     model = MODELS[features.family]
+    outside = _outside(features)
+    if outside is not None:
+        return Risk(math.nan, False, Rate(0, 0), model.caught, model.false, outside=outside)
     numbers = features.numbers()
     parts = model.parts(numbers)
     odds = model.intercept + sum(parts.values())
@@ -86,6 +96,17 @@ def risk(features: Features) -> Risk:
     )
 
 
+def _outside(features: Features) -> str | None:
+    """Return why a network is none of those that were measured, or None."""
+    low, high = RATES[features.family]
+    rate = 10 ** (features.distance - features.steps)
+    if not low / 10 <= rate <= 3 * high:  # towards 0, less is only slower
+        return (
+            f"a learning rate of {rate:.2g} lies outside of what was measured ({low:g} to {high:g})"
+        )
+    return None
+
+
 def in_words(judged: Risk) -> str:
     """Word a risk with its measured error rates.
 
@@ -94,6 +115,8 @@ def in_words(judged: Risk) -> str:
     str
         What became of networks like this one, how often the test is wrong, and why.
     """
+    if judged.outside is not None:
+        return f"nothing can be said: {judged.outside}."
     head = "at risk of not learning" if judged.alarmed else "no sign that it will not learn"
     alike = (
         f"networks that look like this failed to learn in {100 * judged.alike.share:.0f} % of "

@@ -10,9 +10,13 @@ from actstats.diagnosis.finding import Finding
 from actstats.diagnosis.reading import Reading
 from actstats.diagnosis.thresholds import Thresholds
 
-__all__ = ["Answer", "Cause", "DoesNotApply", "Rule"]
+__all__ = ["STAGES", "Answer", "Cause", "DoesNotApply", "Rule"]
 
 Where = Literal["same", "before", "after", "anywhere"]
+Stage = Literal["use", "forward", "backward"]
+
+STAGES: tuple[Stage, ...] = ("use", "forward", "backward")
+"""In causal order: how the net is used, what flows forward, what flows back."""
 
 
 class DoesNotApply(Exception):
@@ -32,11 +36,14 @@ class Cause:
         there or nearer to the input, there or nearer to the loss, anywhere.
     critical : bool, default False
         Only a critical finding explains.
+    over_time : bool, default False
+        It explains only what comes after a first step.
     """
 
     rule: str
     where: Where = "anywhere"
     critical: bool = False
+    over_time: bool = False
 
 
 @dataclass(frozen=True)
@@ -60,6 +67,8 @@ class Rule:
         Where the rule comes from.
     causes : tuple of Cause
         What explains its findings, the likeliest first.
+    stage : {"use", "forward", "backward"}, default "forward"
+        Which way its fault spreads: over the whole net, from the input on, from the loss back.
     """
 
     name: str
@@ -69,6 +78,7 @@ class Rule:
     remedy: str
     source: str
     causes: tuple[Cause, ...] = ()
+    stage: Stage = "forward"
 
     def answer(self, reading: Reading, thresholds: Thresholds) -> Answer:
         """Judge a recording."""

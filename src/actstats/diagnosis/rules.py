@@ -9,10 +9,12 @@ __all__ = ["RULES"]
 
 BROKEN = Cause("non-finite")
 RAW_INPUT = Cause("unnormalised-input")
-LONG_STEPS = Cause("update-ratio", critical=True)
+LONG_STEPS = Cause("update-ratio", critical=True, over_time=True)
 TOO_LARGE = Cause("exploding-activation", "before")
 DEAD_BEFORE = Cause("dead-units", "before", critical=True)
 SHUT_BEFORE = Cause("saturated", "before", critical=True)
+DRIFT = Cause("scale-drift", "before")
+LOST = Cause("input-independent", "before")  # what is constant may well be dead
 
 RULES: tuple[Rule, ...] = (
     Rule(
@@ -22,6 +24,7 @@ RULES: tuple[Rule, ...] = (
         numbers.non_finite,
         "Find the operation that made the first one; lower the learning rate if it ran away.",
         "Own: exact counters of NaN and Inf by site and window.",
+        stage="use",
     ),
     Rule(
         "never-called",
@@ -30,6 +33,7 @@ RULES: tuple[Rule, ...] = (
         training.never_called,
         "Call it, or remove it.",
         "Own.",
+        stage="use",
     ),
     Rule(
         "unnormalised-input",
@@ -38,6 +42,7 @@ RULES: tuple[Rule, ...] = (
         scales.unnormalised_input,
         "Standardise the data.",
         "LeCun et al. 1998, Efficient BackProp, section 4.3.",
+        stage="use",
     ),
     Rule(
         "identical-units",
@@ -46,7 +51,7 @@ RULES: tuple[Rule, ...] = (
         units.identical_units,
         "Initialise at random.",
         "Own; symmetry breaking as in Goodfellow et al. 2016, Deep Learning, section 8.4.",
-        (BROKEN,),
+        (BROKEN, Cause("identical-units", "before")),
     ),
     Rule(
         "update-ratio",
@@ -56,6 +61,7 @@ RULES: tuple[Rule, ...] = (
         "Change the learning rate.",
         "Rule of thumb near 1e-3: Karpathy, CS231n notes, Learning, ratio of weights to updates.",
         (BROKEN,),
+        stage="use",
     ),
     Rule(
         "scale-drift",
@@ -64,7 +70,7 @@ RULES: tuple[Rule, ...] = (
         scales.scale_drift,
         "Lower the learning rate, add weight decay or a norm.",
         "Own.",
-        (BROKEN, LONG_STEPS, Cause("scale-drift", "before")),
+        (BROKEN, LONG_STEPS, DRIFT),
     ),
     Rule(
         "exploding-activation",
@@ -73,7 +79,7 @@ RULES: tuple[Rule, ...] = (
         scales.exploding_activation,
         "Scale the weights down, or normalise.",
         "He et al. 2015, Delving Deep into Rectifiers, section 2.2: keep the variance over depth.",
-        (BROKEN, RAW_INPUT, LONG_STEPS, Cause("scale-drift", "before"), TOO_LARGE),
+        (BROKEN, RAW_INPUT, LONG_STEPS, DRIFT, TOO_LARGE),
     ),
     Rule(
         "dead-units",
@@ -83,7 +89,7 @@ RULES: tuple[Rule, ...] = (
         "Bias to 0, He initialisation, a norm, a lower learning rate.",
         "By algebra: no active sample and a slope of exactly 0. Rule of three: Hanley &"
         " Lippman-Hand 1983.",
-        (BROKEN, RAW_INPUT, LONG_STEPS, TOO_LARGE, DEAD_BEFORE),
+        (BROKEN, RAW_INPUT, LONG_STEPS, TOO_LARGE, DEAD_BEFORE, LOST),
     ),
     Rule(
         "saturated",
@@ -93,8 +99,8 @@ RULES: tuple[Rule, ...] = (
         "Scale the weights down, bias to 0, a norm.",
         "Glorot & Bengio 2010; Rakitianskaia & Engelbrecht 2015.",
         (
-            *(BROKEN, RAW_INPUT, LONG_STEPS, TOO_LARGE, Cause("scale-drift", "before")),
-            Cause("saturated", "before", critical=True),
+            *(BROKEN, RAW_INPUT, LONG_STEPS, TOO_LARGE, DRIFT),
+            Cause("saturated", "before"),
         ),
     ),
     Rule(
@@ -105,7 +111,7 @@ RULES: tuple[Rule, ...] = (
         "Bias to 0, a norm, a lower learning rate.",
         "As dead-units, where a small slope is left.",
         (
-            *(BROKEN, RAW_INPUT, LONG_STEPS, TOO_LARGE, DEAD_BEFORE),
+            *(BROKEN, RAW_INPUT, LONG_STEPS, TOO_LARGE, DEAD_BEFORE, LOST),
             *(Cause("saturated", "before"), Cause("silent-units", "before")),
         ),
     ),
@@ -116,7 +122,7 @@ RULES: tuple[Rule, ...] = (
         scales.input_independent,
         "Scale the weights up, bias to 0, a norm.",
         "Own: signal fraction; cf. Schoenholz et al. 2017, Deep Information Propagation.",
-        (BROKEN, RAW_INPUT, DEAD_BEFORE, SHUT_BEFORE, Cause("input-independent", "before")),
+        (BROKEN, RAW_INPUT, DEAD_BEFORE, SHUT_BEFORE, LOST),
     ),
     Rule(
         "dormant-units",
@@ -125,7 +131,7 @@ RULES: tuple[Rule, ...] = (
         units.dormant_units,
         "Initialise them anew.",
         "Sokar et al. 2023, The Dormant Neuron Phenomenon, definition 3.1, tau = 0.025.",
-        (BROKEN, DEAD_BEFORE, Cause("input-independent", "same"), Cause("silent-units", "same")),
+        (BROKEN, DEAD_BEFORE, LOST, Cause("silent-units", "same")),
     ),
     Rule(
         "no-gradient",
@@ -138,6 +144,7 @@ RULES: tuple[Rule, ...] = (
             *(BROKEN, Cause("dead-units", "after", critical=True), Cause("never-called", "after")),
             *(Cause("saturated", "after", critical=True), Cause("no-gradient", "after")),
         ),
+        stage="backward",
     ),
     Rule(
         "vanishing-gradient",
@@ -152,6 +159,7 @@ RULES: tuple[Rule, ...] = (
             Cause("saturated", "anywhere", critical=True),
             *(Cause("silent-units", "same"), Cause("input-independent")),
         ),
+        stage="backward",
     ),
     Rule(
         "exploding-gradient",
@@ -164,6 +172,7 @@ RULES: tuple[Rule, ...] = (
             *(BROKEN, RAW_INPUT, LONG_STEPS),
             *(Cause("exploding-activation"), Cause("scale-drift"), Cause("exploding-gradient")),
         ),
+        stage="backward",
     ),
     Rule(
         "low-precision-range",
@@ -176,6 +185,7 @@ RULES: tuple[Rule, ...] = (
             *(BROKEN, RAW_INPUT, Cause("exploding-activation"), Cause("scale-drift")),
             *(Cause("vanishing-gradient"), Cause("exploding-gradient")),
         ),
+        stage="backward",
     ),
 )
 """The rules that `diagnose` asks unless others are given."""

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
 
 import numpy as np
+import torch
 
-from actstats.activations import activation_from_key
+from actstats.activations import Activation, activation_from_key
 from actstats.diagnosis.finding import Finding, Severity
 from actstats.diagnosis.reading import Layer, Reading, is_bounded, spread
 from actstats.diagnosis.rule import DoesNotApply
@@ -18,6 +20,8 @@ from actstats.stats import TensorStats
 __all__ = ["exploding_activation", "input_independent", "scale_drift", "unnormalised_input"]
 
 ORDINARY = 1.0  # growth is counted from here: what grows up to it harms nobody
+TINY = 1e-30
+ALONE = 0.1  # a layer that passes on so much less than the next worst is the one to blame
 
 
 def input_independent(reading: Reading, thresholds: Thresholds) -> Iterator[Finding]:
@@ -30,16 +34,31 @@ def input_independent(reading: Reading, thresholds: Thresholds) -> Iterator[Find
         raise DoesNotApply("no layer here tells its units apart over several samples")
     gains = _signal_gains(reading)
     lost = [s for s in judged if signal(reading.now(s.key)) < thresholds.signal]
-    if lost == [reading.sites[-1]] and lost[0].activation is None:
-        return  # a last layer may begin with a bias that outweighs all else
+    if all(reading.is_last(site) for site in lost):
+        return  # a head may begin with a bias that outweighs all else
     for i, site in enumerate(lost):
         yield _lost_signal(reading, site, lost[i:], gains, thresholds)
 
 
 def signal(stats: TensorStats) -> float:
-    """Return the signal fraction; 0, not nan, of an activation that gives nothing but zeros."""
-    nothing = stats.activation is not None and 0 < stats.finite_count == stats.zeros
-    return 0.0 if nothing else stats.signal_fraction
+    """Return the share of a layer's mean square that varies over samples.
+
+    An activation is measured from its value at 0: a sigmoid rests at one half. One that gives
+    nothing but that value has no signal, where others say nan.
+    """
+    if stats.activation is None or math.isnan(rest := _at_rest(stats.activation)):
+        return stats.signal_fraction
+    if stats.finite_count and stats.min == stats.max == rest:
+        return 0.0
+    if stats.why("signal_fraction"):
+        return math.nan
+    square = stats.var + (stats.mean - rest) ** 2
+    return spread(stats) ** 2 / square if square else math.nan
+
+
+@lru_cache(maxsize=256)
+def _at_rest(activation: Activation) -> float:
+    return float(activation.function(torch.zeros((), dtype=torch.float64)))
 
 
 def _signal_gains(reading: Reading) -> dict[str, float]:
@@ -60,9 +79,7 @@ def _lost_signal(
     stats = reading.now(site.key)
     least = min(onward, key=lambda s: signal(reading.now(s.key)))
     fraction, end = signal(stats), signal(reading.now(least.key))
-    weak = [
-        layer for layer in reading.layers if gains.get(layer.a.key, math.inf) < thresholds.unit_gain
-    ]
+    weak = _weak_layers(reading, gains, thresholds)
     shrinking = [gains[layer.a.key] for layer in weak]
     gain = math.exp(float(np.mean(np.log(shrinking)))) if shrinking and min(shrinking) > 0 else 0.0
     message = (
@@ -96,6 +113,17 @@ def _lost_signal(
     )
 
 
+def _weak_layers(reading: Reading, gains: dict[str, float], thresholds: Thresholds) -> list[Layer]:
+    """Return the layers to blame: one that is far worse than all others, else all that shrink."""
+    weak = [
+        layer for layer in reading.layers if gains.get(layer.a.key, math.inf) < thresholds.unit_gain
+    ]
+    weak.sort(key=lambda layer: gains[layer.a.key])
+    alone = len(weak) > 1 and gains[weak[0].a.key] < ALONE * gains[weak[1].a.key]
+    kept = weak[:1] if alone else weak
+    return [layer for layer in reading.layers if layer in kept]
+
+
 def exploding_activation(reading: Reading, thresholds: Thresholds) -> Iterator[Finding]:
     """Find where activations grow over the depth of the net, or are huge."""
     sites = _growing_sites(reading)
@@ -115,11 +143,12 @@ def exploding_activation(reading: Reading, thresholds: Thresholds) -> Iterator[F
 def _growing_sites(reading: Reading) -> list[Site]:
     """Return the sites whose scale their own parameters set.
 
-    Without those that feed a bounded activation: what is too large there, it cuts off, and is
-    saturated.
+    Without those that feed a bounded activation (what is too large there, it cuts off, and is
+    saturated), and without the head, whose scale is the target's.
     """
     cut = {site.source for site in reading.sites if is_bounded(site)}
-    return [s for s in reading.sites if s.trainable is not None and s.key not in cut]
+    weighty = [s for s in reading.sites if s.trainable is not None and s.key not in cut]
+    return [site for site in weighty if not reading.is_last(site)]
 
 
 def _input_scale(reading: Reading, site: Site) -> float:
@@ -165,12 +194,12 @@ def scale_drift(reading: Reading, thresholds: Thresholds) -> Iterator[Finding]:
         raise DoesNotApply(f"{len(reading.windows)} windows are too few (at least 3)")
     for site in reading.sites:
         history = reading.scales(site.key)
-        if len(history) < 3 or not history[0] > 0:
-            continue
+        if site.trainable is None or reading.is_last(site) or len(history) < 3:
+            continue  # heads grow as they learn
         now = reading.now(site.key).rms
-        ratio = now / history[0]
-        if max(ratio, 1 / ratio if ratio else math.inf) >= thresholds.drift:
-            yield _drift(reading, site, history, now, ratio, thresholds)
+        grown, shrunk = now / max(ORDINARY, history[0]), min(ORDINARY, history[0]) / max(now, TINY)
+        if max(grown, shrunk) >= thresholds.drift:
+            yield _drift(reading, site, history, now, thresholds)
 
 
 def _drift(
@@ -178,9 +207,9 @@ def _drift(
     site: Site,
     history: Sequence[float],
     now: float,
-    ratio: float,
     thresholds: Thresholds,
 ) -> Finding:
+    ratio = now / max(history[0], TINY)
     grows = ratio > 1
     going_on = len(history) > 3 and (history[-1] > history[-2] > history[-3]) == grows
     return Finding(
@@ -229,8 +258,22 @@ def unnormalised_input(reading: Reading, thresholds: Thresholds) -> Iterator[Fin
             "offset_bound": thresholds.input_offset,
             "samples": int(stats.moments.n.min()),
         },
-        f"Subtract {stats.mean:.3g} and divide by {stats.std:.3g}, or put a norm before"
-        f" {first.module}.",
+        f"{_standardise(stats)}, or put a norm before {first.module}.",
+    )
+
+
+def _standardise(stats: TensorStats) -> str:
+    """Say how to bring the input to 0 ± 1: by features where these differ."""
+    means, deviations = stats.unit_mean, stats.unit_std
+    if means is None or deviations is None or len(means) < 2:
+        return f"Subtract {stats.mean:.3g} and divide by {stats.std:.3g}"
+    sizes = np.hypot(means, deviations)
+    if sizes.max() < 10 * max(float(np.median(sizes)), TINY):
+        return f"Subtract {stats.mean:.3g} and divide by {stats.std:.3g}"
+    worst = int(sizes.argmax())
+    return (
+        "Standardise each feature by itself: they differ in scale (feature"
+        f" {worst} lies at {means[worst]:.3g} ± {deviations[worst]:.3g})"
     )
 
 
@@ -244,7 +287,12 @@ def _input_severity(scale: float, offset: float, thresholds: Thresholds) -> Seve
 
 def rescale(reading: Reading, layers: Sequence[Layer], gain: float, site: Site) -> str:
     """Say by what factor the weights of some layers are too small, and what gives it."""
-    if not layers or not gain:
+    if layers and not gain:
+        return (
+            f"Initialise the weights of {weights_range(layers)} anew ({initialisation(layers[0])}):"
+            " nothing that depends on the input passes them."
+        )
+    if not layers:
         return (
             f"Look at what feeds {site.module}: with nothing that varies coming in, its own weights"
             " are not at fault."

@@ -111,16 +111,17 @@ def _silence(
     stats, sick, units = reading.now(site.key), int(silent.sum()), len(silent)
     assert stats.judged is not None
     n = int(stats.judged.seen[silent].min())
-    births, revivals = _turns(reading, site.key)
     born = _or_none(reading.whole(site.key).silent_units, silent)
     at_birth = int((silent & born).sum())
     severity = severity_of(sick, units, thresholds)
+    births, revivals = (0, 0) if severity == "info" else _turns(reading, site.key)
     if rule == "silent-units" and severity == "critical":
         severity = "warning"  # a slope is left: they can come back
     since = reading.since(site.key, lambda s: _count(s.silent_units) >= sick)
+    late = since > reading.first_step and at_birth < sick
     adjective = rule.partition("-")[0]
     verb = "is" if sick == 1 else "are"
-    born_so = f", {at_birth} of them since the beginning" if at_birth else ""
+    born_so = f", {at_birth} of them since the beginning" if at_birth and sick > 1 else ""
     message = (
         f"{sick} of {units} units {verb} {adjective}: no active sample among {n:,}"
         f" (so P(active) < {3 / n:.2g} at 95 %){born_so}."
@@ -136,27 +137,29 @@ def _silence(
         "births": births,
         "revivals": revivals,
     }
-    remedy = _wake(reading, site, sick, units, n)
+    remedy = _wake(reading, site, f"{sick} of {units} units never fired on {n:,} samples", late)
     return Finding(rule, site.key, severity, message, evidence, remedy, since)
 
 
-def _wake(reading: Reading, site: Site, sick: int, units: int, n: int) -> str:
-    """Say how such units come to life again: by what feeds them."""
+def _wake(reading: Reading, site: Site, why: str, late: bool) -> str:
+    """Say how such units come to life again: by what feeds them, or by what killed them."""
     layer = reading.layer_of(site)
-    name = layer.name
+    if late:
+        return (
+            f"Lower the learning rate or clip gradients: {why}, but they were alive before. To go"
+            f" on from here, initialise the rows of {layer.name} that feed them anew, bias 0."
+        )
     z = None if layer.z is None else reading.now(layer.z.key)
-    why = f"{sick} of {units} units never fired on {n:,} samples"
     if z is not None and z.unit_mean is not None and z.unit_std is not None:
-        low = float(np.median(z.unit_mean + 2 * z.unit_std))
-        if low < 0:
-            shift = -float(np.median(z.unit_mean))
+        middle = float(np.median(z.unit_mean))
+        if float(np.median(z.unit_mean + 2 * z.unit_std)) < 0:
             return (
-                f"Set the bias of {name} to 0 or raise it by {shift:.2g}: {why}; or normalise"
-                f" before {site.module}; if it dies again in training, lower the learning rate."
+                f"Set the bias of {layer.name} to 0 or raise it by {-middle:.2g}: {why}; or"
+                f" normalise before {site.module}."
             )
     return (
-        f"Look at {name}: {why}. Set its bias to 0, initialise its weights anew (He), or normalise"
-        f" before {site.module}; if units die in training, lower the learning rate."
+        f"Look at {layer.name}: {why}. Set its bias to 0, initialise its weights anew (He), or"
+        f" normalise before {site.module}."
     )
 
 
