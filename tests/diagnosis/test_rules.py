@@ -187,6 +187,17 @@ def test_a_sigmoid_that_rests_at_one_half_still_tells_samples_apart():
     assert answer("input-independent", made).verdict == "healthy"
 
 
+def test_switches_beside_other_activations_may_be_the_same_for_all():
+    """The gates of squeeze-and-excitation hardly differ from sample to sample."""
+    gate = normal(mean=2.0, std=0.01).sigmoid()
+    alone = recording({"act1": gate}, activations={"act1": "sigmoid"})
+    assert answer("input-independent", alone).verdict == "found"
+    beside = recording(
+        {"act1": normal().tanh(), "act2": gate}, activations={"act1": "tanh", "act2": "sigmoid"}
+    )
+    assert answer("input-independent", beside).verdict == "healthy"
+
+
 def test_open_gates_are_healthy():
     made = recording({"act1": normal().tanh()}, activations={"act1": "tanh"})
     assert answer("saturated", made).verdict == "healthy"
@@ -227,6 +238,15 @@ def test_one_layer_that_stops_the_signal_is_named():
     assert found[0].evidence["factor"] == pytest.approx(1000, rel=0.2)
 
 
+def test_a_branch_that_hardly_varies_beside_one_that_does_is_healthy():
+    weak, strong = normal(mean=-0.2, std=0.015).tanh(), normal().tanh()
+    kinds = {"act1": "tanh", "act2": "tanh"}
+    beside = recording({"act1": weak, "act2": strong}, activations=kinds)
+    assert answer("input-independent", beside).verdict == "healthy"
+    behind = recording({"act1": weak, "act2": weak}, activations=kinds)
+    assert len(answer("input-independent", behind).findings) == 2
+
+
 def test_layers_that_pass_on_what_varies_are_healthy():
     assert answer("input-independent", shrinking(1.0)).verdict == "healthy"
 
@@ -249,6 +269,7 @@ def test_exploding_activations_begin_where_they_leave_the_ordinary():
     found = answer("exploding-activation", growing(4.0)).findings
     assert [finding.site for finding in found] == ["fc5"]
     assert found[0].evidence["over_layer_before"] == pytest.approx(4, rel=0.1)
+    assert "Divide the weights of fc1…fc5 by 4 each" in found[0].remedy
 
 
 def test_one_layer_that_grows_by_itself_is_found():

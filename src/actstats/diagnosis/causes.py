@@ -30,11 +30,13 @@ def linked(answers: Sequence[Answer], reading: Reading) -> list[Finding]:
     return done
 
 
-def _order(finding: Finding, rule: Rule, rank: int, reading: Reading) -> tuple[int, int, int]:
-    place = reading.place(finding.site)
+def _order(finding: Finding, rule: Rule, rank: int, reading: Reading) -> tuple[int, int, int, int]:
+    """Sort by stage; within the forward by place, and there what holds of all units first."""
+    stage, place = STAGES.index(rule.stage), reading.place(finding.site)
     if rule.stage == "forward":
-        return STAGES.index(rule.stage), place, rank
-    return STAGES.index(rule.stage), rank, -place if rule.stage == "backward" else place
+        of_some_units = "share" in finding.evidence and finding.severity != "critical"
+        return stage, place, of_some_units, rank
+    return stage, rank, -place if rule.stage == "backward" else place, 0
 
 
 def _cause_of(

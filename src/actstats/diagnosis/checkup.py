@@ -119,6 +119,8 @@ class Checkup(Diagnosis):
     def verdict(self) -> str:
         """One paragraph for a human, with the remedy that helped most on a copy."""
         text = super().verdict
+        if not self.ok:
+            text = f"At the first step, as a risk and no certainty: {text}"
         if self.tried and self.tried[0].helps:
             text += f" Tried on a copy: {self.tried[0]}."
         if self.risk is not None and (self.ok or self.risk.alarmed):

@@ -16,6 +16,7 @@ from actstats.stats import TensorStats
 
 __all__ = ["Layer", "Reading"]
 
+SWITCHES = frozenset({"sigmoid", "hardsigmoid"})
 _FEATURES = ("Embedding", "RNN", "LSTM", "GRU")
 _NO_LAYERS = ("Norm", "Embedding", "Dropout", "Pool")  # parts of names of module classes
 
@@ -181,7 +182,7 @@ class Reading:
     @cached_property
     def layers(self) -> tuple[Layer, ...]:
         """Activations in the order of the forward; weight layers where the net has few of them."""
-        gates = [site for site in self.sites if site.activation is not None]
+        gates = _without_switches([s for s in self.sites if s.activation is not None])
         weighty = [site for site in self.sites if _has_weights(site)]
         enough = len(gates) > 2 or 3 * len(gates) >= len(weighty)
         return tuple(self.layer_of(site) for site in (gates if enough else _one_role(weighty)))
@@ -194,7 +195,7 @@ class Reading:
     @cached_property
     def features(self) -> tuple[Site, ...]:
         """Sites whose units are features with one scale: activations, recurrent, embeddings."""
-        return tuple(site for site in self.sites if _is_feature(site))
+        return tuple(_without_switches([site for site in self.sites if _is_feature(site)]))
 
     def layer_of(self, site: Site) -> Layer:
         """Return what an activation or a weight layer gives, with what it comes from."""
@@ -265,6 +266,18 @@ def _position(site: Site) -> str:
 
 def _forward_order(site: Site) -> tuple[object, ...]:
     return site.place, site_order(site)
+
+
+def _without_switches(sites: Sequence[Site]) -> list[Site]:
+    """Leave sigmoids out where other activations are: there they weigh what others give.
+
+    So do the gates of squeeze-and-excitation; that they hardly differ from sample to sample is no
+    fault.
+    """
+    kinds = {site: (site.activation or "").partition("(")[0] for site in sites}
+    if {kind for kind in kinds.values() if kind} <= SWITCHES:
+        return list(sites)
+    return [site for site in sites if kinds[site] not in SWITCHES]
 
 
 def _is_feature(site: Site) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
@@ -21,6 +22,7 @@ __all__ = ["exploding_activation", "input_independent", "scale_drift", "unnormal
 
 ORDINARY = 1.0  # growth is counted from here: what grows up to it harms nobody
 TINY = 1e-30
+GROWS = 1.5  # a layer that multiplies what varies by as much has a part in the growth
 ALONE = 0.1  # a layer that passes on so much less than the next worst is the one to blame
 
 
@@ -33,11 +35,26 @@ def input_independent(reading: Reading, thresholds: Thresholds) -> Iterator[Find
     if not judged:
         raise DoesNotApply("no layer here tells its units apart over several samples")
     gains = _signal_gains(reading)
-    lost = [s for s in judged if signal(reading.now(s.key)) < thresholds.signal]
+    lost = _lost(reading, judged, thresholds)
     if all(reading.is_last(site) for site in lost):
         return  # a head may begin with a bias that outweighs all else
     for i, site in enumerate(lost):
         yield _lost_signal(reading, site, lost[i:], gains, thresholds)
+
+
+def _lost(reading: Reading, judged: Sequence[Site], thresholds: Thresholds) -> list[Site]:
+    """Return the layers without signal; of those with a little, only where it stays lost.
+
+    Where the next layer has it again, a branch beside the way has less, and that is no fault.
+    """
+    signals = [signal(reading.now(site.key)) for site in judged]
+    after = [*signals[1:], 0.0]
+    return [
+        site
+        for site, own, following in zip(judged, signals, after, strict=True)
+        if own < thresholds.lost_signal
+        or (own < thresholds.signal and following < 2 * thresholds.signal)
+    ]
 
 
 def signal(stats: TensorStats) -> float:
@@ -124,20 +141,37 @@ def _weak_layers(reading: Reading, gains: dict[str, float], thresholds: Threshol
     return [layer for layer in reading.layers if layer in kept]
 
 
+@dataclass(frozen=True)
+class Growth:
+    """How a layer's outputs vary over samples, and how many times the layer before's do."""
+
+    site: Site
+    scale: float
+    factor: float
+
+
 def exploding_activation(reading: Reading, thresholds: Thresholds) -> Iterator[Finding]:
     """Find where activations grow over the depth of the net, or are huge."""
-    sites = _growing_sites(reading)
-    scales = [spread(reading.now(site.key)) for site in sites]  # a bias alone is no growth
-    if len(sites) < 2:
+    growths = _growths(reading)
+    if len(growths) < 2:
         raise DoesNotApply("fewer than two layers were seen")
-    first = max(ORDINARY, next((s for s in scales if s > 0), 0.0))
-    before = _input_scale(reading, sites[0])
-    for site, scale in zip(sites, scales, strict=True):
-        steep = scale / before >= thresholds.steep_growth
-        grown = scale / first >= thresholds.growth and scale > before
-        if steep or grown or scale >= thresholds.large:
-            yield _explosion(reading, site, scale, before, first, thresholds)
-        before = max(ORDINARY, scale)
+    first = max(ORDINARY, growths[0].scale)
+    for i, own in enumerate(growths):
+        steep = own.factor >= thresholds.steep_growth
+        grown = own.scale / first >= thresholds.growth and own.factor > 1
+        if steep or grown or own.scale >= thresholds.large:
+            blamed = [own] if steep else [g for g in growths[: i + 1] if g.factor > GROWS] or [own]
+            yield _explosion(reading, own, blamed, first, thresholds)
+
+
+def _growths(reading: Reading) -> list[Growth]:
+    """Return the growth of each layer; what grows from below the ordinary up to it is none."""
+    growths: list[Growth] = []
+    for site in _growing_sites(reading):
+        before = growths[-1].scale if growths else _input_scale(reading, site)
+        scale = spread(reading.now(site.key))  # a bias alone is no growth
+        growths.append(Growth(site, scale, scale / max(ORDINARY, before)))
+    return growths
 
 
 def _growing_sites(reading: Reading) -> list[Site]:
@@ -157,34 +191,34 @@ def _input_scale(reading: Reading, site: Site) -> float:
 
 
 def _explosion(
-    reading: Reading,
-    site: Site,
-    scale: float,
-    before: float,
-    first: float,
-    thresholds: Thresholds,
+    reading: Reading, own: Growth, blamed: Sequence[Growth], first: float, thresholds: Thresholds
 ) -> Finding:
-    factor, total = scale / before, scale / first
-    critical = scale >= thresholds.large or total >= thresholds.growth**2
+    total = own.scale / first
+    factor = math.exp(float(np.mean([math.log(growth.factor) for growth in blamed])))
+    modules = tuple(growth.site.module for growth in blamed)
+    names = modules[0] if len(modules) == 1 else f"{modules[0]}…{modules[-1]}"
+    each, them = ("", "it") if len(modules) == 1 else (" each", "them")
+    critical = own.scale >= thresholds.large or total >= thresholds.growth**2
     return Finding(
         "exploding-activation",
-        site.key,
+        own.site.key,
         "critical" if critical else "warning",
-        f"its outputs vary by {scale:.3g} over samples, {factor:.3g} times the layer before and"
-        f" {total:.3g} times the first layer.",
+        f"its outputs vary by {own.scale:.3g} over samples, {own.factor:.3g} times the layer before"
+        f" and {total:.3g} times the first layer; {names} grow{'s' * (len(modules) == 1)}"
+        f" {factor:.2g}-fold{each}.",
         {
-            "spread": scale,
-            "over_layer_before": factor,
+            "spread": own.scale,
+            "over_layer_before": own.factor,
             "over_first_layer": total,
             "factor": 1 / factor,
             "bound": thresholds.growth,
             "steep_bound": thresholds.steep_growth,
-            "samples": int(reading.now(site.key).moments.n.min()),
+            "samples": int(reading.now(own.site.key).moments.n.min()),
         },
-        f"Divide the weights of {site.module} by {factor:.2g}, or normalise after it"
-        f" ({_norm_for(site, reading)}).",
-        reading.since(site.key, lambda s: spread(s) >= 0.5 * scale),
-        modules=(site.module,),
+        f"Divide the weights of {names} by {factor:.2g}{each}, or normalise after {them}"
+        f" ({_norm_for(own.site, reading)}).",
+        reading.since(own.site.key, lambda s: spread(s) >= 0.5 * own.scale),
+        modules=modules,
     )
 
 
