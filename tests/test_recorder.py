@@ -1251,3 +1251,74 @@ def test_units_of_convolutions():
 def test_an_empty_include_is_refused_for_a_mapping_too():
     with pytest.raises(ValueError, match="`include` must not be empty"):
         ActivationRecorder({"a": nn.Linear(2, 2)}, include=[])
+
+
+# ---- what diagnoses read -------------------------------------------------------------------------
+
+
+def test_modules_never_called_tell_of_their_parameters():
+    class Holder(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.body, self.spare = nn.Linear(2, 2), nn.Linear(2, 2)
+            self.tied, self.drop = nn.Linear(2, 2), nn.Dropout()
+
+        def forward(self, x):
+            return nn.functional.linear(self.body(x), self.tied.weight)
+
+    net = Holder()
+    recorder = ActivationRecorder(net)
+    with recorder:
+        loss = net(torch.ones(3, 2)).sum()
+        before = recorder.recording.never_called
+        loss.backward()
+    assert before == {"spare": "unknown", "tied": "unknown", "drop": "none"}
+    assert recorder.recording.never_called == {"spare": "unused", "tied": "used", "drop": "none"}
+    assert recorder.select(phase="train").never_called == recorder.recording.never_called
+
+
+def test_sites_know_their_place_dtype_and_whether_they_train():
+    net = make_mlp(2, [3], 1, activation="relu")
+    net.fc1.requires_grad_(False)
+    recorder = ActivationRecorder(net, capture=("output", "grad"))
+    with recorder:
+        net(torch.ones(4, 2)).sum().backward()
+        net.eval()
+        net(torch.ones(4, 2))
+    sites = recorder.recording.sites
+    assert [sites[name].place for name in ("fc1", "act1", "out")] == [0, 1, 2]
+    assert [sites[name].trainable for name in ("fc1", "act1", "out")] == [False, None, True]
+    assert sites["out:grad"].dtype == "float32"
+    assert not sites["out:grad"].scaled
+
+
+def test_listeners_get_each_window_as_it_closed():
+    net = make_mlp(2, [3], 1, activation="relu")
+    recorder, heard = ActivationRecorder(net), []
+    stop = recorder.on_window(heard.append)
+    with recorder:
+        for _ in range(70):
+            net(torch.ones(4, 2))
+            recorder.step()
+        stop()
+        net(torch.ones(4, 2))
+        recorder.step()
+    widths = [window.last_step - window.first_step + 1 for window in heard]
+    assert widths == [1] * 65 + [2] * 2  # before neighbours merge
+    assert heard[3]["act1"].count == 12
+
+
+def test_what_a_listener_raises_comes_out_of_a_step_that_is_done():
+    net = make_mlp(2, [3], 1, activation="relu")
+    recorder = ActivationRecorder(net, window=1)
+
+    def refuse(window):
+        raise RuntimeError("no more")
+
+    recorder.on_window(refuse)
+    with recorder:
+        net(torch.ones(4, 2))
+        with pytest.raises(RuntimeError, match="no more"):
+            recorder.step()
+    assert recorder.latest.last_step == 0
+    assert "step 1" in repr(recorder)

@@ -105,6 +105,17 @@ runs = st.tuples(st.integers(0, 999), st.integers(0, 12), st.lists(st.integers(0
 
 @few
 @given(models(), runs)
+def test_scales_and_first_broken_steps_are_those_of_the_sites(sites, run):
+    states = drawn_states(sites, *run)
+    found, want = table(sites, states), one_by_one(sites, states)
+    for site, scale in found.scales().items():
+        assert scale == pytest.approx(want[site].rms, rel=1e-12, abs=1e-300, nan_ok=True)
+    broken = {k: s.first_non_finite_step for k, s in want.items() if s.nan_count + s.inf_count}
+    assert found.first_non_finite() == broken
+
+
+@few
+@given(models(), runs)
 def test_a_site_is_what_its_state_holds(sites, run):
     states = drawn_states(sites, *run)
     assert_same_sites(table(sites, states), one_by_one(sites, states))

@@ -25,7 +25,7 @@ def chosen(half: str, pattern: str) -> dict[str, list[Case]]:
     """Return the cases of each half asked for."""
     every = cases()
     at = halves(every)
-    wanted = HALVES if half == "both" else (half,)
+    wanted = {"both": HALVES, "all": PARTS}.get(half, (half,))
     return {
         h: [c for c in every if at[c.name] == h and fnmatchcase(c.name, pattern)] for h in wanted
     }
@@ -54,7 +54,7 @@ def _row(outcome: score.Outcome) -> dict[str, Any]:
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser("python -m benchmarks.clinic", description=__doc__)
-    parser.add_argument("--half", choices=(*PARTS, "both"), default="both")
+    parser.add_argument("--half", choices=(*PARTS, "both", "all"), default="both")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--only", default="*", help="pattern of names")
     parser.add_argument("--out", type=Path, default=report.RESULTS)
@@ -66,7 +66,7 @@ def main(arguments: Sequence[str] | None = None, judge: score.Judge = actstats) 
     torch.set_num_threads(1)
     result = measure(options, judge)
     for half, rows in result["failures"].items():
-        print(f"Misses, wrong sites and false alarms of the {half} half:\n")
+        print(f"Misses, wrong sites and false alarms of the {half} part:\n")
         print(show.failure_list(rows), end="\n\n")
     last = list(result["halves"])[-1]  # report, where both were run
     taken = f"{options.seeds} seeds of weights and data."

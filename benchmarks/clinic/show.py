@@ -75,7 +75,7 @@ def tables(result: Mapping[str, Any]) -> str:
     for half, score in result["halves"].items():
         n, healthy = score["overall"]["hit"]["n"], score["healthy"]["alarmed"]["n"]
         parts += [
-            f"## The {half} half: {n} sick and {healthy} healthy configurations",
+            f"## The {half} part: {n} sick and {healthy} healthy configurations",
             fault_table(score),
             alarm_table(score),
             published_table(score),
@@ -91,7 +91,7 @@ def draw(score: Mapping[str, Any], half: str) -> Any:
     figure, (left, right) = report.axes(2, width=6.4, height=6.2)
     _draw_faults(left, score)
     _draw_rules(right, score)
-    figure.suptitle(f"The clinic's {half} half (95 % intervals by Wilson)", fontsize=11)
+    figure.suptitle(f"The clinic's {half} part (95 % intervals by Wilson)", fontsize=11)
     return figure
 
 

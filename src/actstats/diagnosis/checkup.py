@@ -221,21 +221,13 @@ def check(
         recording = recorder.recording
         prognosis = _prognosis(recording, copied, copied_optimizer)
     diagnosis = diagnose(recording)
-    passes = 1
     tried: list[Tried] = []
     if remedies and not diagnosis.ok:
-        before = vital_signs(recording)
-        for remedy in remedies_for(diagnosis):
-            after = _try(net, batch, loss_fn, functional, remedy)
-            passes += after is not None
-            if after is not None:
-                signs = vital_signs(after)
-                both = {name: (before[name], signs[name]) for name in before if name in signs}
-                tried.append(Tried(remedy.name, diagnosis, diagnose(after), both))
+        tried = list(_tried(net, batch, loss_fn, functional, diagnosis, recording))
     trial: list[float] = []
     if trial_steps and optimizer is not None:
         trial = _trial(net, optimizer, batch, loss_fn, trial_steps)
-        passes += trial_steps
+    passes = 1 + len(tried) + trial_steps
     return Checkup(diagnosis, recording, loss, tried, trial, passes, prognosis)
 
 
@@ -401,6 +393,24 @@ def _prognosis(recording: Recording, model: nn.Module, optimizer: Optimizer | No
     except ValueError:
         return None
     return risk(features)
+
+
+def _tried(
+    model: nn.Module,
+    batch: Any,
+    loss_fn: LossFunction,
+    functional: bool,
+    before: Diagnosis,
+    recording: Recording,
+) -> Iterator[Tried]:
+    """Try each remedy that may help on a copy of its own."""
+    signs = vital_signs(recording)
+    for remedy in remedies_for(before):
+        after = _try(model, batch, loss_fn, functional, remedy)
+        if after is not None:
+            now = vital_signs(after)
+            both = {name: (signs[name], now[name]) for name in signs if name in now}
+            yield Tried(remedy.name, before, diagnose(after), both)
 
 
 def _try(
