@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.linear import NonDynamicallyQuantizableLinear
 from torch.utils.hooks import RemovableHandle
 
 from actstats import activations, arguments, kernels
@@ -40,6 +41,8 @@ from actstats.summary import Summary
 from actstats.windows import Closing, Windows, take
 
 __all__ = ["ActivationRecorder"]
+
+_READ_BY_OTHERS = (NonDynamicallyQuantizableLinear,)  # nn.MultiheadAttention's `out_proj`
 
 Kind = Literal["output", "input", "grad"]
 
@@ -692,7 +695,7 @@ def _use_of_parameters(module: nn.Module, trained: bool) -> str:
     own = [p for p in module._parameters.values() if p is not None]
     if not own:
         return "none"
-    if any(p.grad is not None for p in own):
+    if any(p.grad is not None for p in own) or isinstance(module, _READ_BY_OTHERS):
         return "used"
     return "unused" if trained and any(p.requires_grad for p in own) else "unknown"
 

@@ -114,13 +114,15 @@ def test_dormant_units_give_next_to_nothing(sick, severity):
     assert (finding.severity, finding.evidence["dormant"]) == (severity, sick)
 
 
-def test_embeddings_and_recurrent_layers_have_units_too():
+def test_the_outputs_of_recurrent_layers_have_units_too_their_states_have_not():
     h = normal()
     h[:, :4] *= 1e-3
-    made = recording({"rnn": h})
+    made = recording({"rnn[0]": h, "rnn[1][0]": h})
     assert answer("dormant-units", made).reason is not None
-    made.sites["rnn"] = replace(made.sites["rnn"], module_type="LSTM")
-    assert only(answer("dormant-units", made)).evidence["dormant"] == 4
+    for key in ("rnn[0]", "rnn[1][0]"):
+        made.sites[key] = replace(made.sites[key], module="rnn", leaf=key[3:], module_type="LSTM")
+    finding = only(answer("dormant-units", made))
+    assert (finding.site, finding.evidence["dormant"]) == ("rnn[0]", 4)
 
 
 def test_dead_units_are_not_counted_as_dormant_too():
@@ -196,6 +198,12 @@ def test_switches_beside_other_activations_may_be_the_same_for_all():
         {"act1": normal().tanh(), "act2": gate}, activations={"act1": "tanh", "act2": "sigmoid"}
     )
     assert answer("input-independent", beside).verdict == "healthy"
+
+
+def test_a_softplus_far_below_its_rest_still_tells_samples_apart():
+    a = torch.nn.functional.softplus(normal(mean=-4.0, std=0.5))
+    made = recording({"act1": a}, activations={"act1": "softplus"})
+    assert answer("input-independent", made).verdict == "healthy"
 
 
 def test_open_gates_are_healthy():
@@ -463,6 +471,12 @@ def test_a_layer_without_gradient_is_cut_off():
     found = answer("no-gradient", made).findings
     assert [(f.site, f.severity) for f in found] == [("fc1", "critical"), ("fc2", "critical")]
     assert "between fc2 and fc3" in found[1].remedy
+
+
+def test_a_layer_that_is_cut_off_in_the_middle_of_a_run_is_found():
+    before, after = cut(fc1=normal(), fc2=normal(), fc3=normal()), cut(fc2=normal(), fc3=normal())
+    finding = only(answer("no-gradient", recording(before, before, before, after, steps=10)))
+    assert (finding.site, finding.severity) == ("fc1", "critical")
 
 
 def test_a_gradient_of_zeros_is_found():

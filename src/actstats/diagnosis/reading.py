@@ -173,10 +173,18 @@ class Reading:
         return next(first, len(self.sites))
 
     def gradient(self, site: Site | None) -> TensorStats | None:
-        """Return the recent gradient of the loss with respect to an output, where it was seen."""
+        """Return the recent gradient of the loss with respect to an output, where it was seen.
+
+        None also where an output came lately and its gradient, once seen, did not.
+        """
         if site is None:
             return None
         key = join_key((_position(site), "grad"))
+        if not any(key in window.stats for window in self._recent):
+            return None if any(site.key in w.stats for w in self._recent) else self._last(key)
+        return self.now(key)
+
+    def _last(self, key: str) -> TensorStats | None:
         return self.now(key) if key in self else None
 
     @cached_property
@@ -281,7 +289,10 @@ def _without_switches(sites: Sequence[Site]) -> list[Site]:
 
 
 def _is_feature(site: Site) -> bool:
-    return site.activation is not None or any(part in site.module_type for part in _FEATURES)
+    """Tell whether a site is one of features; of recurrent layers the outputs, not the states."""
+    if any(part in site.module_type for part in _FEATURES):
+        return site.leaf in ("", "[0]")
+    return site.activation is not None
 
 
 def _has_weights(site: Site) -> bool:

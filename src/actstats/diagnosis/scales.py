@@ -60,8 +60,8 @@ def _lost(reading: Reading, judged: Sequence[Site], thresholds: Thresholds) -> l
 def signal(stats: TensorStats) -> float:
     """Return the share of a layer's mean square that varies over samples.
 
-    An activation is measured from its value at 0: a sigmoid rests at one half. One that gives
-    nothing but that value has no signal, where others say nan.
+    An activation is measured from 0 or from its value at 0, whichever it lies nearer to: a sigmoid
+    rests at one half. One that gives nothing but that value has no signal, where others say nan.
     """
     if stats.activation is None or math.isnan(rest := _at_rest(stats.activation)):
         return stats.signal_fraction
@@ -69,7 +69,7 @@ def signal(stats: TensorStats) -> float:
         return 0.0
     if stats.why("signal_fraction"):
         return math.nan
-    square = stats.var + (stats.mean - rest) ** 2
+    square = stats.var + min(abs(stats.mean), abs(stats.mean - rest)) ** 2
     return spread(stats) ** 2 / square if square else math.nan
 
 
