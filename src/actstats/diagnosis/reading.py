@@ -289,12 +289,16 @@ def _without_switches(sites: Sequence[Site]) -> list[Site]:
 
 
 def _is_feature(site: Site) -> bool:
-    """Tell whether a site is one of features; of recurrent layers the outputs, not the states."""
-    if any(part in site.module_type for part in _FEATURES):
-        return site.leaf in ("", "[0]")
-    return site.activation is not None
+    features = any(part in site.module_type for part in _FEATURES)
+    return site.activation is not None or (features and not _is_state(site))
+
+
+def _is_state(site: Site) -> bool:
+    """Tell whether a site is a final state of a recurrent layer, beside its outputs."""
+    return any(part in site.module_type for part in _FEATURES) and site.leaf not in ("", "[0]")
 
 
 def _has_weights(site: Site) -> bool:
     """Tell whether a site is given by weights: neither by a norm nor by looking things up."""
-    return site.trainable is not None and not any(part in site.module_type for part in _NO_LAYERS)
+    known = any(part in site.module_type for part in _NO_LAYERS)
+    return site.trainable is not None and not known and not _is_state(site)
