@@ -114,15 +114,25 @@ def test_dormant_units_give_next_to_nothing(sick, severity):
     assert (finding.severity, finding.evidence["dormant"]) == (severity, sick)
 
 
+def recurrent(output, state):
+    made = recording({"rnn[0]": output, "rnn[1][0]": state})
+    for key in ("rnn[0]", "rnn[1][0]"):
+        made.sites[key] = replace(made.sites[key], module="rnn", leaf=key[3:], module_type="LSTM")
+    return made
+
+
 def test_the_outputs_of_recurrent_layers_have_units_too_their_states_have_not():
     h = normal()
     h[:, :4] *= 1e-3
-    made = recording({"rnn[0]": h, "rnn[1][0]": h})
-    assert answer("dormant-units", made).reason is not None
-    for key in ("rnn[0]", "rnn[1][0]"):
-        made.sites[key] = replace(made.sites[key], module="rnn", leaf=key[3:], module_type="LSTM")
-    finding = only(answer("dormant-units", made))
+    assert answer("dormant-units", recording({"rnn": h})).reason is not None
+    finding = only(answer("dormant-units", recurrent(h, h)))
     assert (finding.site, finding.evidence["dormant"]) == ("rnn[0]", 4)
+
+
+def test_final_states_that_are_the_same_for_all_are_found():
+    same, nearly = torch.ones(N, 10), normal(mean=1.0, std=0.02)
+    assert only(answer("input-independent", recurrent(normal(), same))).site == "rnn[1][0]"
+    assert answer("input-independent", recurrent(normal(), nearly)).verdict == "healthy"
 
 
 def test_dead_units_are_not_counted_as_dormant_too():

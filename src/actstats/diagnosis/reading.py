@@ -191,7 +191,7 @@ class Reading:
     def layers(self) -> tuple[Layer, ...]:
         """Activations in the order of the forward; weight layers where the net has few of them."""
         gates = _without_switches([s for s in self.sites if s.activation is not None])
-        weighty = [site for site in self.sites if _has_weights(site)]
+        weighty = [site for site in self.sites if _has_weights(site) and not is_state(site)]
         enough = len(gates) > 2 or 3 * len(gates) >= len(weighty)
         return tuple(self.layer_of(site) for site in (gates if enough else _one_role(weighty)))
 
@@ -203,7 +203,8 @@ class Reading:
     @cached_property
     def features(self) -> tuple[Site, ...]:
         """Sites whose units are features with one scale: activations, recurrent, embeddings."""
-        return tuple(_without_switches([site for site in self.sites if _is_feature(site)]))
+        found = [site for site in self.sites if _is_feature(site) and not is_state(site)]
+        return tuple(_without_switches(found))
 
     def layer_of(self, site: Site) -> Layer:
         """Return what an activation or a weight layer gives, with what it comes from."""
@@ -226,6 +227,11 @@ def is_bounded(site: Site) -> bool:
     if site.activation is None:
         return False
     return all(math.isfinite(limit) for limit in activation_from_key(site.activation).limits)
+
+
+def is_state(site: Site) -> bool:
+    """Tell whether a site is a final state of a recurrent layer, beside its outputs."""
+    return any(part in site.module_type for part in _FEATURES) and site.leaf not in ("", "[0]")
 
 
 def norm(stats: TensorStats) -> float:
@@ -290,15 +296,9 @@ def _without_switches(sites: Sequence[Site]) -> list[Site]:
 
 def _is_feature(site: Site) -> bool:
     features = any(part in site.module_type for part in _FEATURES)
-    return site.activation is not None or (features and not _is_state(site))
-
-
-def _is_state(site: Site) -> bool:
-    """Tell whether a site is a final state of a recurrent layer, beside its outputs."""
-    return any(part in site.module_type for part in _FEATURES) and site.leaf not in ("", "[0]")
+    return site.activation is not None or features
 
 
 def _has_weights(site: Site) -> bool:
     """Tell whether a site is given by weights: neither by a norm nor by looking things up."""
-    known = any(part in site.module_type for part in _NO_LAYERS)
-    return site.trainable is not None and not known and not _is_state(site)
+    return site.trainable is not None and not any(part in site.module_type for part in _NO_LAYERS)

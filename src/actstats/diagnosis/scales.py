@@ -12,7 +12,7 @@ import torch
 
 from actstats.activations import Activation, activation_from_key
 from actstats.diagnosis.finding import Finding, Severity
-from actstats.diagnosis.reading import Layer, Reading, is_bounded, spread
+from actstats.diagnosis.reading import Layer, Reading, is_bounded, is_state, spread
 from actstats.diagnosis.rule import DoesNotApply
 from actstats.diagnosis.thresholds import Thresholds
 from actstats.sites import Site
@@ -30,6 +30,7 @@ def input_independent(reading: Reading, thresholds: Thresholds) -> Iterator[Find
     """Find layers that give nearly the same whatever goes in."""
     sites = [layer.a for layer in reading.layers]
     sites += [s for s in reading.features if s not in sites and "Embedding" not in s.module_type]
+    sites += [site for site in reading.sites if is_state(site)]
     sites.sort(key=lambda s: reading.place(s.key))
     judged = [s for s in sites if not math.isnan(signal(reading.now(s.key)))]
     if not judged:
@@ -52,9 +53,15 @@ def _lost(reading: Reading, judged: Sequence[Site], thresholds: Thresholds) -> l
     return [
         site
         for site, own, following in zip(judged, signals, after, strict=True)
-        if own < thresholds.lost_signal
-        or (own < thresholds.signal and following < 2 * thresholds.signal)
+        if own < _bound(site, following, thresholds)
     ]
+
+
+def _bound(site: Site, following: float, thresholds: Thresholds) -> float:
+    """Return the signal below which a layer has lost it: of final states nothing may be left."""
+    if is_state(site):
+        return thresholds.lost_signal**2
+    return thresholds.signal if following < 2 * thresholds.signal else thresholds.lost_signal
 
 
 def signal(stats: TensorStats) -> float:
