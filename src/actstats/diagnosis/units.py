@@ -59,10 +59,10 @@ def silent_units(reading: Reading, thresholds: Thresholds) -> Iterator[Finding]:
         raise DoesNotApply(_why_none(reading, "silent_fraction", "every unit here can die"))
     for site in judged:
         stats = reading.now(site.key)
-        silent, seen = stats.silent_units, stats.judged
-        if silent is None or seen is None or not silent.any():
+        silent = stats.silent_units
+        if silent is None or not silent.any():
             continue
-        if int(seen.seen[silent].min()) >= thresholds.enough_samples:
+        if _samples(stats, silent) >= thresholds.enough_samples:
             yield _silence(reading, site, silent, "silent-units", thresholds)
 
 
@@ -108,25 +108,18 @@ def identical_units(reading: Reading, thresholds: Thresholds) -> Iterator[Findin
 def _silence(
     reading: Reading, site: Site, silent: BoolArray, rule: str, thresholds: Thresholds
 ) -> Finding:
-    stats, sick, units = reading.now(site.key), int(silent.sum()), len(silent)
-    assert stats.judged is not None
-    n = int(stats.judged.seen[silent].min())
-    born = _or_none(reading.whole(site.key).silent_units, silent)
-    at_birth = int((silent & born).sum())
+    sick, units, n = int(silent.sum()), len(silent), _samples(reading.now(site.key), silent)
+    at_birth = int((silent & _or_none(reading.whole(site.key).silent_units, silent)).sum())
     severity = severity_of(sick, units, thresholds)
-    births, revivals = (0, 0) if severity == "info" else _turns(reading, site.key)
     if rule == "silent-units" and severity == "critical":
         severity = "warning"  # a slope is left: they can come back
-    since = reading.since(site.key, lambda s: _count(s.silent_units) >= sick)
-    late = since > reading.first_step and at_birth < sick
-    adjective = rule.partition("-")[0]
-    verb = "is" if sick == 1 else "are"
+    adjective, verb = rule.partition("-")[0], "is" if sick == 1 else "are"
     born_so = f", {at_birth} of them since the beginning" if at_birth and sick > 1 else ""
     message = (
         f"{sick} of {units} units {verb} {adjective}: no active sample among {n:,}"
         f" (so P(active) < {3 / n:.2g} at 95 %){born_so}."
     )
-    evidence = {
+    evidence: dict[str, float] = {
         "units": units,
         adjective: sick,
         "share": sick / units,
@@ -134,11 +127,19 @@ def _silence(
         "samples": n,
         "largest_probability": 3 / n,
         "since_the_beginning": at_birth,
-        "births": births,
-        "revivals": revivals,
     }
+    if severity != "info":  # it takes a look at each window
+        evidence["births"], evidence["revivals"] = _turns(reading, site.key)
+    since = reading.since(site.key, lambda s: _count(s.silent_units) >= sick)
+    late = since > reading.first_step and at_birth < sick
     remedy = _wake(reading, site, f"{sick} of {units} units never fired on {n:,} samples", late)
     return Finding(rule, site.key, severity, message, evidence, remedy, since)
+
+
+def _samples(stats: TensorStats, units: BoolArray) -> int:
+    """Return on how many samples each of some units was judged, at least."""
+    assert stats.judged is not None
+    return int(stats.judged.seen[units].min())
 
 
 def _wake(reading: Reading, site: Site, why: str, late: bool) -> str:
