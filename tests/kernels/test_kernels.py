@@ -1,6 +1,7 @@
 """What holds for every kernel: against rational arithmetic, numpy and the definitions."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -68,7 +69,9 @@ def test_batches_are_as_one_tensor(kernel, several):
     batches = [torch.from_numpy(a) for a in several if a.shape[1] == width]
     stats = observed(kernel, *batches)
     together = torch.cat(batches)
-    assert_same_integers(stats, observed(kernel, together))
+    whole = observed(kernel, together)
+    steps = {"first_non_finite_step": None}  # the batches are one step each, the whole is one
+    assert_same_integers(replace(stats, **steps), replace(whole, **steps))
     assert_stats_of(stats, together, merges=len(batches) + width)
 
 

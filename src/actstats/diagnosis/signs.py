@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 
 from actstats.diagnosis.gradients import way_back
-from actstats.diagnosis.reading import Reading
+from actstats.diagnosis.reading import Reading, is_bounded
 from actstats.diagnosis.rule import DoesNotApply
 from actstats.diagnosis.scales import signal
 from actstats.diagnosis.thresholds import Thresholds
@@ -38,7 +38,8 @@ def _signs(recording: Recording) -> Iterator[tuple[str, float]]:
     with suppress(DoesNotApply):
         yield "gradient's decades", way_back(reading).decades
     yield "dead units", -_least(-stats.dead_fraction for stats in layers)
-    yield "saturated values", -_least(-stats.saturated_fraction for stats in layers)
+    bounded = [reading.now(layer.a.key) for layer in reading.layers if is_bounded(layer.a)]
+    yield "saturated values", -_least(-stats.saturated_fraction for stats in bounded)
 
 
 def _least(values: Iterator[float]) -> float:
