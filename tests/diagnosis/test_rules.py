@@ -319,7 +319,7 @@ def test_steady_scales_do_not_drift():
 
 def test_drift_needs_windows():
     assert answer("scale-drift", recording({"fc1": normal()})).reason == (
-        "1 windows are too few (at least 3)"
+        "at least 3 windows are needed; this has 1"
     )
 
 

@@ -156,7 +156,7 @@ RULES: tuple[Rule, ...] = (
         (
             BROKEN,
             Cause("dead-units", "anywhere", critical=True),
-            Cause("saturated", "anywhere", critical=True),
+            Cause("saturated", "same", critical=True),  # where the gates are the cause
             *(Cause("silent-units", "same"), Cause("input-independent")),
         ),
         stage="backward",

@@ -161,7 +161,7 @@ def exploding_activation(reading: Reading, thresholds: Thresholds) -> Iterator[F
     """Find where activations grow over the depth of the net, or are huge."""
     growths = _growths(reading)
     if len(growths) < 2:
-        raise DoesNotApply("fewer than two layers were seen")
+        raise DoesNotApply("fewer than two layers can grow: others are cut off or the last")
     first = max(ORDINARY, growths[0].scale)
     for i, own in enumerate(growths):
         steep = own.factor >= thresholds.steep_growth
@@ -232,7 +232,7 @@ def _explosion(
 def scale_drift(reading: Reading, thresholds: Thresholds) -> Iterator[Finding]:
     """Find layers whose outputs grow or shrink over the steps."""
     if len(reading.windows) < 3:
-        raise DoesNotApply(f"{len(reading.windows)} windows are too few (at least 3)")
+        raise DoesNotApply(f"at least 3 windows are needed; this has {len(reading.windows)}")
     for site in reading.sites:
         history = reading.scales(site.key)
         if site.trainable is None or reading.is_last(site) or len(history) < 3:
