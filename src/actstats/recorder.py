@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, replace
 from typing import Any, Literal
@@ -474,6 +474,10 @@ class ActivationRecorder(Mapping[str, TensorStats]):
         """All that was recorded, the open window included, without the model."""
         windows = [*self._windows, *self._open_windows()]
         windows.sort(key=lambda w: (w.first_step, w.last_step))
+        return self.recording_of(windows)
+
+    def recording_of(self, windows: Iterable[Window]) -> Recording:
+        """Return some windows with what is known of the model's sites; nothing is copied."""
         return Recording(windows, self._known_sites(), self._notes(), self._uncalled())
 
     @property
@@ -555,7 +559,7 @@ class ActivationRecorder(Mapping[str, TensorStats]):
         """Return modules that were not called, with what is known of their parameters."""
         modules = ((m(), slot) for m, slot, observed, _ in self._modules if observed)
         silent = [(m, slot.name) for m, slot in modules if m is not None and not slot.calls]
-        root = self._shared.root() if self._shared.root is not None else None
+        root = self._shared.root()
         if not silent or root is None:
             return {}
         trained = any(p.grad is not None for p in root.parameters())

@@ -249,9 +249,7 @@ class TensorStats:
             saturation_slope=saturation_slope,
             units=units,
             notes=dict(notes or {}),
-            first_non_finite_step=NEVER - broken
-            if (broken := int(memory[Layout.BROKEN]))
-            else None,
+            first_non_finite_step=NEVER - broken if broken else None,
         )
 
     # ---- merging -----------------------------------------------------------------------------

@@ -261,13 +261,16 @@ def _unwrapped(model: nn.Module) -> nn.Module:
 def _require_parameters(model: nn.Module, optimizer: Optimizer | None) -> None:
     if optimizer is None:
         return
-    own = {id(parameter) for parameter in model.parameters()}
-    held = {id(p) for group in optimizer.param_groups for p in group["params"]}
-    if not own & held:
+    if _held(optimizer).isdisjoint(id(parameter) for parameter in model.parameters()):
         raise ValueError(
             "`optimizer` holds no parameter of `model`: it was made for another one, or before the"
             " model's parameters were replaced, and would train nothing here."
         )
+
+
+def _held(optimizer: Optimizer) -> set[int]:
+    """Return the identities of the parameters that an optimizer moves."""
+    return {id(p) for group in optimizer.param_groups for p in group["params"]}
 
 
 @contextmanager
@@ -369,7 +372,7 @@ def _loss(model: nn.Module, batch: Any, loss_fn: LossFunction) -> Tensor:
 
 def _update_ratios(model: nn.Module, optimizer: Optimizer) -> dict[str, float]:
     """Take a step and undo it; return its size over the weight's, of matrices and kernels."""
-    held = {id(p) for group in optimizer.param_groups for p in group["params"]}
+    held = _held(optimizer)
     moved = {n: p.detach() for n, p in model.named_parameters() if id(p) in held}
     before = {name: p.clone() for name, p in moved.items()}
     try:

@@ -17,7 +17,7 @@ from actstats.diagnosis.numbers import offenders
 from actstats.diagnosis.rule import Rule
 from actstats.diagnosis.thresholds import Thresholds
 from actstats.recorder import ActivationRecorder
-from actstats.recording import Recording, Window
+from actstats.recording import Window
 from actstats.sites import split_key
 
 __all__ = ["FlightRecorder"]
@@ -127,11 +127,7 @@ class FlightRecorder:
 
     def diagnose(self) -> Diagnosis:
         """Diagnose the last windows."""
-        return diagnose(self._recording(self._recent), **self._asked)
-
-    def _recording(self, windows: Iterable[Window]) -> Recording:
-        known = self._recorder.recording
-        return Recording(windows, known.sites, known.notes, known.never_called)
+        return diagnose(self._recorder.recording_of(self._recent), **self._asked)
 
     def _look_at(self, window: Window) -> None:
         """Take in a window that has closed."""
@@ -164,7 +160,7 @@ class FlightRecorder:
         self._frozen = tuple(self._recent)
         last = self._frozen[-1]
         whole = [w for w in self._frozen if w is last or not offenders(w)]
-        found = diagnose(self._recording(whole), rules=("non-finite",))
+        found = diagnose(self._recorder.recording_of(whole), rules=("non-finite",))
         self.offender = next(iter(found), None)
         if self._path is not None:
             text = json.dumps(self.to_dict(), indent=1, allow_nan=False)

@@ -8,9 +8,17 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from actstats.diagnosis.finding import Finding
-from actstats.diagnosis.reading import Layer, Reading, norm, spread
+from actstats.diagnosis.reading import (
+    Layer,
+    Reading,
+    gates_range,
+    geometric_mean,
+    norm,
+    spread,
+    weights_range,
+)
 from actstats.diagnosis.rule import DoesNotApply
-from actstats.diagnosis.scales import initialisation, rescale, weights_range
+from actstats.diagnosis.scales import initialisation, rescale
 from actstats.diagnosis.thresholds import Thresholds
 from actstats.sites import Site
 from actstats.stats import TensorStats
@@ -76,12 +84,12 @@ class Way:
     @property
     def gate_gain(self) -> float:
         """Geometric mean over layers of what the gates let through; nan where none was seen."""
-        return _mean_gain([step.gate for step in self.steps])
+        return geometric_mean([step.gate for step in self.steps])
 
     @property
     def weight_gain(self) -> float:
         """Geometric mean over layers of what weights and norms do."""
-        return _mean_gain([step.weight for step in self.steps])
+        return geometric_mean([step.weight for step in self.steps])
 
 
 def way_back(reading: Reading) -> Way:
@@ -125,27 +133,28 @@ def _vanishing(reading: Reading, way: Way, thresholds: Thresholds) -> Finding:
     losers = [s for s in way.steps if (s.gate if shut else s.gain) < thresholds.unit_gain]
     losers = losers or list(way.steps)
     worst = min(losers, key=lambda s: s.gate if shut else s.gain)
-    cause = "gates" if shut else "weights"
-    site = worst.layer.a.key if shut else _weight_site(worst, losers, reading)
+    layers = [step.layer for step in losers]
+    evidence = _evidence(way, "gates" if shut else "weights", thresholds.vanishing)
     if shut:
+        site, remedy = worst.layer.a.key, _open(reading, layers)
         why = f"the activations are shut: they let {way.gate_gain:.2g} through on average"
-        remedy = _open(reading, losers)
     else:
-        gain = _mean_gain([step.gain for step in losers])
-        why = f"{_names(losers)} pass back {gain:.2g} each: their weights are too small"
-        remedy = rescale(reading, [step.layer for step in losers], gain, worst.layer.a)
+        gain = geometric_mean([step.gain for step in losers])
+        evidence["factor"] = 1 / gain
+        site = _weight_site(worst, losers, reading)
+        remedy = rescale(reading, layers, gain, worst.layer.a)
+        why = f"{gates_range(layers)} pass back {gain:.2g} each: their weights are too small"
     critical = -way.decades >= thresholds.vanished
-    factor = {} if shut else {"factor": 1 / _mean_gain([step.gain for step in losers])}
     return Finding(
         "vanishing-gradient",
         site,
         "critical" if critical else "warning",
         f"the gradient shrinks {10**-way.decades:,.0f}-fold from {way.layers[-1].a.module} to"
         f" {way.layers[0].a.module} ({way.decay:.2f} decades per layer); {why}.",
-        {**_evidence(way, cause, thresholds.vanishing), **factor},
+        evidence,
         remedy,
         _since(reading, way, lambda d: -d >= thresholds.vanishing),
-        modules=tuple(step.layer.name for step in losers),
+        modules=tuple(layer.name for layer in layers),
     )
 
 
@@ -162,7 +171,7 @@ def exploding_gradient(reading: Reading, thresholds: Thresholds) -> Iterator[Fin
         return
     worst = max(way.steps, key=lambda step: step.gain)
     growing = [step for step in way.steps if step.gain > 1 / thresholds.unit_gain]
-    factor = _mean_gain([step.gain for step in growing]) if growing else worst.gain
+    factor = geometric_mean([step.gain for step in growing]) if growing else worst.gain
     layers = [step.layer for step in growing] or [worst.layer]
     yield Finding(
         "exploding-gradient",
@@ -325,19 +334,13 @@ def _weight_site(worst: Step, losers: Sequence[Step], reading: Reading) -> str:
     return layer.name if layer.name in reading else layer.a.key
 
 
-def _open(reading: Reading, losers: Sequence[Step]) -> str:
-    layers = [step.layer for step in losers]
+def _open(reading: Reading, layers: Sequence[Layer]) -> str:
     scales = [reading.now(layer.z.key).rms for layer in layers if layer.z is not None]
     large = max(scales, default=math.nan)
     return (
-        f"Bring what feeds {_names(losers)} back to an rms of 1 (it is up to {large:.2g}): put a"
-        f" norm after {weights_range(layers)}, or lower the learning rate that drove it there."
+        f"Bring what feeds {gates_range(layers)} back to an rms of 1 (it is up to {large:.2g}): put"
+        f" a norm after {weights_range(layers)}, or lower the learning rate that drove it there."
     )
-
-
-def _names(steps: Sequence[Step]) -> str:
-    first, last = steps[0].layer.a.module, steps[-1].layer.a.module
-    return first if first == last else f"{first}…{last}"
 
 
 def _evidence(way: Way, cause: str, bound: float) -> dict[str, object]:
@@ -365,8 +368,3 @@ def _since(reading: Reading, way: Way, holds: Callable[[float], bool]) -> int:
             break
         since = window.first_step
     return since
-
-
-def _mean_gain(gains: Sequence[float]) -> float:
-    known = [math.log(gain) for gain in gains if gain > 0]  # nan compares false
-    return math.exp(sum(known) / len(known)) if known else math.nan

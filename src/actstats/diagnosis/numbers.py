@@ -73,10 +73,12 @@ def _severity(backward: bool, recovered: bool) -> Severity:
 
 def _recovered(reading: Reading, found: Window) -> int | None:
     """Return the step from which on all is finite again; None if the last windows are not."""
-    later = [w for w in reading.every_window if w.phase == found.phase]
-    later = later[next(i for i, window in enumerate(later) if window is found) :]
-    whole = list(takewhile(lambda window: not offenders(window), reversed(later)))
+    whole = list(takewhile(lambda w: not offenders(w), reversed(_of_its_phase(reading, found))))
     return whole[-1].first_step if whole else None
+
+
+def _of_its_phase(reading: Reading, found: Window) -> list[Window]:
+    return [window for window in reading.every_window if window.phase == found.phase]
 
 
 def offenders(window: Window) -> dict[str, int]:
@@ -120,7 +122,7 @@ def _first_offender(reading: Reading, broken: Mapping[str, int]) -> str:
 
 def _trend(reading: Reading, found: Window) -> tuple[str, float] | None:
     """Return the site that grew most over the four windows before, where one doubled."""
-    same = (w for w in reading.every_window if w.phase == found.phase)
+    same = _of_its_phase(reading, found)
     earlier = [w for w in same if w.last_step < found.first_step][-4:]
     if len(earlier) < 2:
         return None
@@ -226,8 +228,8 @@ def _is_at_risk(site: Site, half: Format) -> bool:
 
 def _overflows(reading: Reading, sites: Sequence[str], half: Format) -> Iterator[Finding]:
     """Report the site with the largest value, where it is near or beyond float16's largest."""
-    ends = {key: (reading.whole(key).min, reading.whole(key).max) for key in sites}
-    sizes = {key: max(abs(low), abs(high)) for key, (low, high) in ends.items()}
+    every = {key: reading.whole(key) for key in sites}
+    sizes = {key: max(abs(stats.min), abs(stats.max)) for key, stats in every.items()}
     key = max(sizes, key=lambda k: sizes[k])
     site, size = reading.site(key), sizes[key]
     limit = half.largest / 2 if site.dtype == half.name else half.largest
@@ -263,11 +265,12 @@ def _losses(
     key = max(lossy, key=lambda k: share[k])
     site: Site = reading.site(key)
     verb = "are" if severity == "warning" else "would be"
+    below = share_below(reading.now(key), FORMATS[0].normal)
     yield Finding(
         "low-precision-range",
         key,
         severity,
-        f"{100 * share_below(reading.now(key), -14):.0f} % of its non-zero values {verb} below"
+        f"{100 * below:.0f} % of its non-zero values {verb} below"
         f" float16's normal range, {100 * flushed[key]:.0f} % below its least number"
         f" ({len(lossy)} sites lose as much; recorded in {site.dtype}).",
         {

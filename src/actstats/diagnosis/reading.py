@@ -180,12 +180,8 @@ class Reading:
         if site is None:
             return None
         key = join_key((_position(site), "grad"))
-        if not any(key in window.stats for window in self._recent):
-            return None if any(site.key in w.stats for w in self._recent) else self._last(key)
-        return self.now(key)
-
-    def _last(self, key: str) -> TensorStats | None:
-        return self.now(key) if key in self else None
+        came, comes = (any(k in w.stats for w in self._recent) for k in (site.key, key))
+        return None if key not in self or (came and not comes) else self.now(key)
 
     @cached_property
     def layers(self) -> tuple[Layer, ...]:
@@ -254,6 +250,33 @@ def spread(stats: TensorStats) -> float:
         return stats.std
     squares = (deviations * deviations)[stats.moments.n > 0]
     return math.sqrt(float(squares.mean())) if squares.size else math.nan
+
+
+def geometric_mean(values: Sequence[float]) -> float:
+    """Return the geometric mean of those that are positive; nan where none is."""
+    known = [math.log(value) for value in values if value > 0]  # nan compares false
+    return math.exp(sum(known) / len(known)) if known else math.nan
+
+
+def span(names: Sequence[str]) -> str:
+    """Name consecutive layers.
+
+    Examples
+    --------
+    >>> span(["fc3", "fc4", "fc5"]), span(["fc3"])
+    ('fc3…fc5', 'fc3')
+    """
+    return names[0] if names[0] == names[-1] else f"{names[0]}…{names[-1]}"
+
+
+def weights_range(layers: Sequence[Layer]) -> str:
+    """Name the modules of consecutive layers' weights."""
+    return span([layer.name for layer in layers])
+
+
+def gates_range(layers: Sequence[Layer]) -> str:
+    """Name the modules that give what consecutive layers give."""
+    return span([layer.a.module for layer in layers])
 
 
 def _pooled(windows: Sequence[Window], key: str) -> TensorStats:

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from actstats.diagnosis.diagnosis import Diagnosis
 from actstats.diagnosis.finding import at_least
+from actstats.diagnosis.reading import span
 
 __all__ = ["Remedy", "remedies_for"]
 
@@ -58,15 +59,11 @@ def remedies_for(diagnosis: Diagnosis) -> Iterator[Remedy]:
     scaled = next((f for f in grave if f.modules and "factor" in f.evidence), None)
     if scaled is not None:
         names, factor = scaled.modules, scaled.evidence["factor"]
-        title = f"weights of {_range(names)} times {factor:.2g}"
+        title = f"weights of {span(names)} times {factor:.2g}"
         yield Remedy(title, lambda model: scale_weights(model, names, factor))
     yield Remedy("Xavier initialisation, biases 0", lambda m: initialise(m, nn.init.xavier_normal_))
     yield Remedy("He initialisation, biases 0", lambda m: initialise(m, _he))
     yield Remedy("BatchNorm after each Linear and Conv layer but the last", insert_norms)
-
-
-def _range(names: Sequence[str]) -> str:
-    return names[0] if len(names) == 1 else f"{names[0]}…{names[-1]}"
 
 
 def zero_biases(model: nn.Module) -> bool:

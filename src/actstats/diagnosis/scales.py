@@ -12,7 +12,17 @@ import torch
 
 from actstats.activations import Activation, activation_from_key
 from actstats.diagnosis.finding import Finding, Severity
-from actstats.diagnosis.reading import Layer, Reading, is_bounded, is_state, spread
+from actstats.diagnosis.reading import (
+    Layer,
+    Reading,
+    gates_range,
+    geometric_mean,
+    is_bounded,
+    is_state,
+    span,
+    spread,
+    weights_range,
+)
 from actstats.diagnosis.rule import DoesNotApply
 from actstats.diagnosis.thresholds import Thresholds
 from actstats.sites import Site
@@ -105,7 +115,7 @@ def _lost_signal(
     fraction, end = signal(stats), signal(reading.now(least.key))
     weak = _weak_layers(reading, gains, thresholds)
     shrinking = [gains[layer.a.key] for layer in weak]
-    gain = math.exp(float(np.mean(np.log(shrinking)))) if shrinking and min(shrinking) > 0 else 0.0
+    gain = geometric_mean(shrinking) if shrinking and min(shrinking) > 0 else 0.0
     message = (
         f"its output hardly depends on the input: {100 * fraction:.2g} % of its mean square varies"
         " over samples, the rest is the same for all"
@@ -113,7 +123,7 @@ def _lost_signal(
     if least is not site:
         message += f", down to {100 * end:.2g} % at {least.module}"
     if shrinking and gain:
-        message += f"; {_range(weak)} pass on {gain:.2g} of the spread each"
+        message += f"; {gates_range(weak)} pass on {gain:.2g} of the spread each"
     evidence = {
         "signal_fraction": fraction,
         "least_signal_fraction": end,
@@ -201,9 +211,9 @@ def _explosion(
     reading: Reading, own: Growth, blamed: Sequence[Growth], first: float, thresholds: Thresholds
 ) -> Finding:
     total = own.scale / first
-    factor = math.exp(float(np.mean([math.log(growth.factor) for growth in blamed])))
+    factor = geometric_mean([growth.factor for growth in blamed])
     modules = tuple(growth.site.module for growth in blamed)
-    names = modules[0] if len(modules) == 1 else f"{modules[0]}…{modules[-1]}"
+    names = span(modules)
     each, them = ("", "it") if len(modules) == 1 else (" each", "them")
     critical = own.scale >= thresholds.large or total >= thresholds.growth**2
     return Finding(
@@ -353,17 +363,6 @@ def initialisation(layer: Layer) -> str:
     key = layer.a.activation
     rectifier = key is not None and activation_from_key(key).relu_like
     return "He" if rectifier or (key or "").startswith(("gelu", "silu")) else "Xavier"
-
-
-def weights_range(layers: Sequence[Layer]) -> str:
-    """Name the weights of consecutive layers: ``fc3…fc8``."""
-    first, last = layers[0].name, layers[-1].name
-    return first if first == last else f"{first}…{last}"
-
-
-def _range(layers: Sequence[Layer]) -> str:
-    first, last = layers[0].a.module, layers[-1].a.module
-    return first if first == last else f"{first}…{last}"
 
 
 def _norm_for(site: Site, reading: Reading) -> str:
