@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
+from actstats.series import Series
 from actstats.sites import Site, close_matches, matches, reading_key, site_order, split_key
 from actstats.stats import FIGURES, TensorStats
 from actstats.table import SiteTable, union
@@ -15,8 +17,11 @@ from actstats.table import SiteTable, union
 if TYPE_CHECKING:
     import pandas
 
-__all__ = ["Recording", "Scalar", "Window"]
+    from actstats.recorder import ActivationRecorder
 
+__all__ = ["Recording", "Scalar", "Source", "Window", "as_recording"]
+
+Source: TypeAlias = "Recording | Window | ActivationRecorder | str | os.PathLike[str]"
 Steps = int | tuple[int, int] | range | slice
 
 
@@ -149,6 +154,18 @@ class Window(Mapping[str, TensorStats]):
             if stats.nan_count or stats.inf_count
         }
 
+    def figure(self, name: str) -> Mapping[str, float]:
+        """Return one figure of every site, by its name; nan where it does not apply.
+
+        Raises
+        ------
+        ValueError
+            If there is no such figure.
+        """
+        if name not in FIGURES:
+            raise ValueError(f"`figure` must be one of {FIGURES}; got {name!r}.")
+        return {site: float(getattr(stats, name)) for site, stats in self.stats.items()}
+
     def map(self, change: Any) -> Window:
         """Return the window with ``change(stats)`` for each site's statistics."""
         return replace(self, stats={site: change(stats) for site, stats in self.stats.items()})
@@ -178,6 +195,9 @@ class Recording(Mapping[str, TensorStats]):
         Modules whose forward did not run, and what is known of their parameters: ``"none"``,
         ``"used"`` (they have a gradient, so something else calls on them), ``"unused"`` (others
         have one) or ``"unknown"``.
+    metadata : mapping of str to Any, optional
+        What is known of the run: versions, the model, a seed; numbers, strings, lists and
+        mappings of these.
     """
 
     def __init__(
@@ -186,6 +206,7 @@ class Recording(Mapping[str, TensorStats]):
         sites: Mapping[str, Site] | None = None,
         notes: Sequence[str] = (),
         never_called: Mapping[str, str] | None = None,
+        metadata: Mapping[str, Any] | None = None,
     ) -> None:
         self.windows: tuple[Window, ...] = tuple(windows)
         seen = dict.fromkeys(site for window in self.windows for site in window)
@@ -196,6 +217,7 @@ class Recording(Mapping[str, TensorStats]):
         }
         self.notes: tuple[str, ...] = tuple(notes)
         self.never_called: dict[str, str] = dict(never_called or {})
+        self.metadata: dict[str, Any] = dict(metadata or {})
         self._merged: dict[str, TensorStats] = {}
 
     # ---- reading -----------------------------------------------------------------------------
@@ -273,7 +295,34 @@ class Recording(Mapping[str, TensorStats]):
             for w in self.windows
             if (phase is None or w.phase == phase) and w.first_step <= last and w.last_step >= first
         )
-        return Recording(windows, self.sites, self.notes, self.never_called)
+        return Recording(windows, self.sites, self.notes, self.never_called, self.metadata)
+
+    def series(
+        self, figure: str, site: str | Sequence[str] | None = None, phase: str | None = None
+    ) -> Series:
+        """Return one figure of every site over the windows of a phase.
+
+        Parameters
+        ----------
+        figure : str
+            One of ``actstats.stats.FIGURES``: ``"saturated_fraction"``, ``"std"`` ...
+        site : str or sequence of str, optional
+            Patterns of sites, as :meth:`select` takes them; None: all.
+        phase : str, optional
+            None: train's, or else the first seen.
+
+        Raises
+        ------
+        ValueError
+            If there is no such figure.
+        KeyError
+            If nothing matches ``site`` or ``phase``.
+        """
+        if figure not in FIGURES:
+            raise ValueError(f"`figure` must be one of {FIGURES}; got {figure!r}.")
+        chosen = self.select(site, phase or default_phase(self.phases))
+        rows = [(w.first_step, w.last_step, w.figure(figure)) for w in chosen.windows]
+        return Series.of(figure, next(iter(chosen.phases), ""), tuple(chosen), rows)
 
     # ---- joining -----------------------------------------------------------------------------
 
@@ -288,7 +337,8 @@ class Recording(Mapping[str, TensorStats]):
         windows = sorted(joined.values(), key=lambda w: (w.first_step, w.last_step))
         notes = dict.fromkeys((*self.notes, *other.notes))
         neither = {k: v for k, v in self.never_called.items() if k in other.never_called}
-        return Recording(windows, {**other.sites, **self.sites}, tuple(notes), neither)
+        metadata = {**other.metadata, **self.metadata}
+        return Recording(windows, {**other.sites, **self.sites}, tuple(notes), neither, metadata)
 
     # ---- exporting ---------------------------------------------------------------------------
 
@@ -330,6 +380,38 @@ class Recording(Mapping[str, TensorStats]):
             f"Recording({len(self)} sites x {len(self.windows)} windows, "
             f"steps {first}-{last}, {'+'.join(self.phases)})"
         )
+
+
+def as_recording(source: Source, name: str = "recording") -> Recording:
+    """Return the recording in whatever holds one: a recorder, a window, the path of a file.
+
+    Parameters
+    ----------
+    source : Recording, Window, ActivationRecorder, str or path
+        A recorder's open window is included.
+    name : str
+        Of the argument, for messages.
+
+    Raises
+    ------
+    TypeError
+        If it is none of these.
+    """
+    if isinstance(source, Recording):
+        return source
+    if isinstance(source, Window):
+        return Recording((source,))
+    if isinstance(source, str | os.PathLike):
+        from actstats.log import load
+
+        return load(source)
+    found = getattr(source, "recording", None)
+    if isinstance(found, Recording):
+        return found
+    raise TypeError(
+        f"`{name}` must be a recorder, a Recording, a Window or the path of a recording's file; "
+        f"got {type(source).__name__}."
+    )
 
 
 def default_phase(phases: Iterable[str]) -> str | None:

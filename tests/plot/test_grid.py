@@ -394,7 +394,7 @@ def test_grid_refuses(options, error, match):
 
 
 def test_grid_refuses_what_is_no_recording():
-    with pytest.raises(TypeError, match=r"must be a recorder, a Recording or a Window .* got int"):
+    with pytest.raises(TypeError, match=r"must be a recorder, a Recording, a Window .* got int"):
         histogram_grid(3)
     with pytest.raises(TypeError, match=r"`recordings\['a'\]` must be .* got Sequential"):
         histogram_grid({"a": make_mlp()})

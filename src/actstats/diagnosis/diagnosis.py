@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import html
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from actstats.diagnosis.causes import linked, ranked
 from actstats.diagnosis.finding import SEVERITIES, Finding, at_least
@@ -13,10 +13,7 @@ from actstats.diagnosis.reading import Reading
 from actstats.diagnosis.rule import Answer, Rule
 from actstats.diagnosis.rules import RULES
 from actstats.diagnosis.thresholds import Thresholds
-from actstats.recording import Recording
-
-if TYPE_CHECKING:
-    from actstats.recorder import ActivationRecorder
+from actstats.recording import Source, as_recording
 
 __all__ = ["Diagnosis", "diagnose"]
 
@@ -24,7 +21,7 @@ _HEAD = ("severity", "rule", "site", "since", "what")  # of tables
 
 
 def diagnose(
-    recording: Recording | ActivationRecorder,
+    recording: Source,
     *,
     rules: Iterable[str | Rule] | None = None,
     thresholds: Thresholds | Mapping[str, float] | None = None,
@@ -37,8 +34,8 @@ def diagnose(
 
     Parameters
     ----------
-    recording : Recording or ActivationRecorder
-        What was seen; a recorder's open window is included.
+    recording : Recording, ActivationRecorder, Window or path
+        What was seen; a recorder's open window is included, a file is loaded.
     rules : iterable of str or Rule, optional
         Names of rules, or rules of your own, in causal order. None: all of `diagnosis.RULES`.
     thresholds : Thresholds or mapping of str to float, optional
@@ -53,7 +50,7 @@ def diagnose(
     ValueError
         If a rule or a threshold is unknown.
     TypeError
-        If `recording` is neither a recording nor a recorder.
+        If `recording` holds no recording.
 
     Examples
     --------
@@ -69,7 +66,7 @@ def diagnose(
     >>> sorted({finding.rule for finding in diagnosis if finding.severity == "critical"})
     ['input-independent', 'vanishing-gradient']
     """
-    reading = Reading(_recording(recording), _thresholds(thresholds))
+    reading = Reading(as_recording(recording), _thresholds(thresholds))
     answers = tuple(rule.answer(reading, reading.thresholds) for rule in _chosen(rules))
     return Diagnosis(answers, linked(answers, reading), repr(reading.recording))
 
@@ -205,17 +202,6 @@ class Diagnosis(Sequence[Finding]):
 
 
 # ---- asking --------------------------------------------------------------------------------------
-
-
-def _recording(given: Any) -> Recording:
-    if isinstance(given, Recording):
-        return given
-    found = getattr(given, "recording", None)
-    if isinstance(found, Recording):
-        return found
-    raise TypeError(
-        f"`recording` must be a Recording or an ActivationRecorder; got {type(given).__name__}."
-    )
 
 
 def _thresholds(given: Thresholds | Mapping[str, float] | None) -> Thresholds:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 from actstats.activations import Zone
-from actstats.recording import Recording, Window, default_phase
+from actstats.recording import Recording, Window, as_recording, default_phase
 from actstats.sites import Site, close_matches, matches, split_key
 from actstats.stats import TensorStats
 
@@ -84,16 +84,9 @@ def _is_recorded(given: object) -> bool:
     return isinstance(given, Recording | Window) or hasattr(given, "recording")
 
 
-def _as_recording(given: object, name: str) -> Recording:
+def _as_recording(given: Any, name: str) -> Recording:
     where = f"`recordings[{name!r}]`" if name else "`recordings`"
-    if isinstance(given, Window):
-        given = Recording((given,))
-    found = getattr(given, "recording", given)
-    if not isinstance(found, Recording):
-        raise TypeError(
-            f"{where} must be a recorder, a Recording or a Window (or a mapping from name to one "
-            f"of these); got {type(given).__name__}."
-        )
+    found = as_recording(given, where.strip("`"))
     if not found.windows:
         raise ValueError(f"{where} is empty: nothing was recorded. Run a forward while attached.")
     return found
