@@ -62,6 +62,11 @@ class Judged:
         seen, active, low, high, last_active = rows
         return cls(seen, active, low, high, last_active, openness)
 
+    @property
+    def rows(self) -> tuple[NDArray[np.int64], ...]:
+        """The counts in a kernel's order; :meth:`of` takes them."""
+        return self.seen, self.active, self.low, self.high, self.last_active
+
     def merge(self, other: Judged) -> Judged:
         """Return the counts of both together."""
         return Judged(

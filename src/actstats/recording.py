@@ -9,9 +9,13 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+import numpy as np
+from numpy.typing import NDArray
+
+from actstats.figures import figures
 from actstats.series import Series
 from actstats.sites import Site, close_matches, matches, reading_key, site_order, split_key
-from actstats.stats import FIGURES, TensorStats
+from actstats.stats import COUNTS, FIGURES, TensorStats
 from actstats.table import SiteTable, union
 
 if TYPE_CHECKING:
@@ -164,7 +168,14 @@ class Window(Mapping[str, TensorStats]):
         """
         if name not in FIGURES:
             raise ValueError(f"`figure` must be one of {FIGURES}; got {name!r}.")
-        return {site: float(getattr(stats, name)) for site, stats in self.stats.items()}
+        sites, found = self.figures
+        return dict(zip(sites, found[name].tolist(), strict=True))
+
+    @cached_property
+    def figures(self) -> tuple[tuple[str, ...], dict[str, NDArray[np.float64]]]:
+        """The sites that saw something, and by its name every figure of all of them, shape (S,)."""
+        table = SiteTable.from_stats(self.stats)
+        return tuple(table), figures(table)
 
     def map(self, change: Any) -> Window:
         """Return the window with ``change(stats)`` for each site's statistics."""
@@ -358,15 +369,26 @@ class Recording(Mapping[str, TensorStats]):
         """
         import pandas as pd
 
-        keys = ["window", "first_step", "last_step", "phase", "site"]
-        rows = [
-            (i, w.first_step, w.last_step, w.phase, site, *w.stats[site].to_dict().values())
-            for i, w in enumerate(self.windows)
-            for site in self
-            if site in w.stats
-        ]
-        frame = pd.DataFrame(rows, columns=[*keys, *FIGURES])
+        held = [window.figures for window in self.windows]
+        sizes = [len(sites) for sites, _ in held]
+
+        def repeated(values: Sequence[Any], kind: Any) -> NDArray[Any]:
+            return np.repeat(np.array(values, kind), sizes)
+
+        columns: dict[str, Any] = {
+            "window": repeated(range(len(held)), np.int64),
+            "first_step": repeated([w.first_step for w in self.windows], np.int64),
+            "last_step": repeated([w.last_step for w in self.windows], np.int64),
+            "phase": repeated([w.phase for w in self.windows], object),
+            "site": [site for sites, _ in held for site in sites],
+        }
+        keys = list(columns)
+        for name in FIGURES:
+            values = np.concatenate([np.empty(0), *(found[name] for _, found in held)])
+            columns[name] = values.astype(np.int64) if name in COUNTS else values
+        frame = pd.DataFrame(columns)
         frame["site"] = pd.Categorical(frame["site"], categories=list(self), ordered=True)
+        frame = frame.sort_values(["window", "site"], ignore_index=True)
         if not long:
             return frame
         return frame.melt(id_vars=keys, var_name="figure", value_name="value")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from typing import Any
 
@@ -21,7 +21,7 @@ from actstats.kernels import Spec, State, reference
 from actstats.kernels.state import NEVER, Layout
 from actstats.moments import Moments
 
-__all__ = ["FIGURES", "TensorStats"]
+__all__ = ["COUNTS", "FIGURES", "TensorStats"]
 
 BoolArray = NDArray[np.bool_]
 
@@ -51,6 +51,9 @@ FIGURES = (
     "dormant_fraction",
 )
 """Names of the scalar figures, in the order of tables."""
+
+COUNTS = ("count", "zeros", "nan_count", "inf_count")
+"""Those that are whole numbers."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -251,6 +254,48 @@ class TensorStats:
             notes=dict(notes or {}),
             first_non_finite_step=NEVER - broken if broken else None,
         )
+
+    @property
+    def spec(self) -> Spec:
+        """What a state has to keep for these statistics to be read from it."""
+        return Spec(
+            resolution=self.bits.resolution,
+            width=self.moments.width,
+            gate=None if self.judged is None else make_gate(self.activation, self.saturation_slope),
+            asymptote=self.asymptote is not None,
+            edges=None if self.linear is None else self.edges,
+        )
+
+    def to_memory(self) -> NDArray[np.int64]:
+        """Return what a state's memory would hold; :meth:`from_memory` reads the same back.
+
+        NaN and Inf, of which no bins are kept, are in one bin each.
+        """
+        spec = self.spec
+        at, k = Layout.of(spec), spec.resolution
+        memory = np.zeros(at.words, np.int64)
+        floats, first = memory.view(np.float64), self.first_non_finite_step
+        memory[: Layout.EXTREMA] = [getattr(self, name) for name in _COUNTERS]
+        ends = (self.min, self.max) if self.min <= self.max else (math.inf, -math.inf)
+        floats[Layout.EXTREMA : Layout.OPENNESS] = ends
+        memory[Layout.BROKEN] = 0 if first is None else NEVER - first
+        moments = [getattr(self.moments, f.name) for f in fields(Moments)]
+        floats[at.moments : at.judged] = np.concatenate(moments)
+        bins = memory[at.histogram : at.asymptote]
+        bins[:] = self.bits.dense()
+        bins[0] += self.zeros
+        beyond = 255 << k  # the bin of Inf, then those of NaN
+        bins[beyond] += self.posinf_count
+        bins[beyond + len(bins) // 2] += self.neginf_count
+        bins[beyond + (1 << k) - 1] += self.nan_count
+        if self.judged is not None:
+            floats[Layout.OPENNESS] = self.judged.openness
+            memory[at.judged : at.histogram] = np.concatenate(self.judged.rows)
+        if self.asymptote is not None:
+            memory[at.asymptote : at.linear] = self.asymptote.dense().reshape(-1)
+        if self.linear is not None:
+            memory[at.linear :] = self.linear
+        return memory
 
     # ---- merging -----------------------------------------------------------------------------
 
@@ -530,7 +575,7 @@ class TensorStats:
             raise ValueError(f"`figure` must be one of {FIGURES}; got {figure!r}.")
         if not self.count:
             return "nothing was seen"
-        if figure in _COUNTS:
+        if figure in (*COUNTS, "zero_fraction"):
             return None
         if not self.finite_count:
             return "no finite value was seen"
@@ -671,7 +716,6 @@ _COUNTERS = (  # in the order of a state's header
     *("calls", "count", "zeros", "nan_count", "posinf_count", "neginf_count"),
     *("at_plus_one", "at_minus_one"),
 )
-_COUNTS = ("count", "zeros", "nan_count", "inf_count", "zero_fraction")
 _PREREQUISITE: dict[str, str] = {
     "saturated_fraction": "gate",
     "saturated_low": "gate",

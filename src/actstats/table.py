@@ -53,6 +53,13 @@ class Kept(NamedTuple):
     units: int = 0
     notes: tuple[tuple[str, str], ...] = ()
 
+    @classmethod
+    def of(cls, site: str, stats: TensorStats) -> Kept:
+        """Return what is known of statistics beside their numbers."""
+        notes = tuple(stats.notes.items())
+        slope = stats.saturation_slope
+        return cls(site, stats.spec, stats.activation, slope, stats.units, notes)
+
     def __hash__(self) -> int:
         return hash(self.site)  # the rest is slow to hash, and rarely tells two apart
 
@@ -88,6 +95,8 @@ class Columns:
     ----------
     starts : ndarray of int64, shape (sites + 1,)
         Where each site's memory begins, and where the last one's ends.
+    units, judged : ndarray of int64, shape (sites + 1,)
+        Where each site's units begin in the rows of moments and of judged samples.
     dense : ndarray of int64
         Where the words of header, moments and judged samples lie, row by row; all other words
         are counts of bins.
@@ -98,8 +107,8 @@ class Columns:
         self.places = {kept.site: place for place, kept in enumerate(sites)}
         layouts = [Layout.of(kept.spec) for kept in sites]
         self.starts = _ends(at.words for at in layouts)
-        self._units = _ends((at.judged - at.moments) // 5 for at in layouts)
-        self._judged = _ends((at.histogram - at.judged) // 5 for at in layouts)
+        self.units = _ends((at.judged - at.moments) // 5 for at in layouts)
+        self.judged = _ends((at.histogram - at.judged) // 5 for at in layouts)
         found = list(zip(self.starts[:-1], layouts, strict=True))
         self.dense = np.concatenate(
             (
@@ -119,7 +128,7 @@ class Columns:
 
     def rows(self, dense: IntArray) -> Rows:
         """Return views of dense words by kind."""
-        header, units = HEADER * len(self.sites), 5 * int(self._units[-1])
+        header, units = HEADER * len(self.sites), 5 * int(self.units[-1])
         floats = dense.view(np.float64)
         return Rows(
             floats[:header].reshape(HEADER, -1),
@@ -129,14 +138,14 @@ class Columns:
 
     def total(self, by_unit: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return the sums over each site's units."""
-        return np.add.reduceat(by_unit, self._units[:-1]) if len(self.sites) else by_unit
+        return np.add.reduceat(by_unit, self.units[:-1]) if len(self.sites) else by_unit
 
     def memory(self, place: int, rows: Rows) -> IntArray:
         """Return memory for one site's state with its dense words in place, and no bins."""
         at = Layout.of(self.sites[place].spec)
         memory = np.zeros(at.words, np.int64)
-        units = slice(*self._units[place : place + 2])
-        judged = slice(*self._judged[place : place + 2])
+        units = slice(*self.units[place : place + 2])
+        judged = slice(*self.judged[place : place + 2])
         memory[:HEADER] = rows.header.view(np.int64)[:, place]
         memory[at.moments : at.judged] = rows.moments.view(np.int64)[:, units].reshape(-1)
         memory[at.judged : at.histogram] = rows.judged[:, judged].reshape(-1)
@@ -191,9 +200,18 @@ class SiteTable(Mapping[str, TensorStats]):
         narrow = np.int32 if len(words) < 2**31 else np.int64
         return cls(columns, words[columns.dense], bins.astype(narrow), words[bins])
 
+    @classmethod
+    def from_stats(cls, stats: Mapping[str, TensorStats]) -> SiteTable:
+        """Return the table of statistics that were made one by one; of nothing, nothing."""
+        if isinstance(stats, SiteTable):
+            return stats
+        seen = {site: one for site, one in stats.items() if one.calls}
+        memory = [np.empty(0, np.int64), *(one.to_memory() for one in seen.values())]
+        return cls.of(tuple(Kept.of(*item) for item in seen.items()), np.concatenate(memory))
+
     def __getitem__(self, site: str) -> TensorStats:
         columns, place = self.columns, self.columns.places[site]
-        memory = columns.memory(place, self._rows)
+        memory = columns.memory(place, self.rows)
         start, stop = columns.starts[place : place + 2]
         bins = slice(*np.searchsorted(self.bins, (start, stop)))
         memory[self.bins[bins] - start] = self.counts[bins]
@@ -217,12 +235,13 @@ class SiteTable(Mapping[str, TensorStats]):
         return self.dense.nbytes + self.bins.nbytes + self.counts.nbytes
 
     @cached_property
-    def _rows(self) -> Rows:
+    def rows(self) -> Rows:
+        """The dense numbers by kind, as views."""
         return self.columns.rows(self.dense)
 
     def scales(self) -> dict[str, float]:
         """Return the rms of each site, nan where nothing finite was seen."""
-        n, high, low, m2, _ = self._rows.moments
+        n, high, low, m2, _ = self.rows.moments
         mean = high + low
         squares = self.columns.total(m2 + n * mean * mean)
         seen = self.columns.total(n)
@@ -231,7 +250,7 @@ class SiteTable(Mapping[str, TensorStats]):
 
     def first_non_finite(self) -> dict[str, int]:
         """Return the first step with NaN or Inf of each site that saw one."""
-        words = self._rows.header.view(np.int64)[Layout.BROKEN].tolist()
+        words = self.rows.header.view(np.int64)[Layout.BROKEN].tolist()
         return {site: NEVER - word for site, word in zip(self, words, strict=True) if word}
 
     def fits(self, other: Mapping[str, TensorStats]) -> bool:
@@ -250,7 +269,7 @@ class SiteTable(Mapping[str, TensorStats]):
 
     def _merged_dense(self, other: SiteTable) -> IntArray:
         merged = self.dense + other.dense  # what does not add is written over
-        a, b, out = self._rows, other._rows, self.columns.rows(merged)
+        a, b, out = self.rows, other.rows, self.columns.rows(merged)
         least, largest, openness = Layout.EXTREMA, Layout.EXTREMA + 1, Layout.OPENNESS
         np.fmin(a.header[least], b.header[least], out=out.header[least])
         np.fmax(a.header[largest], b.header[largest], out=out.header[largest])
