@@ -105,3 +105,11 @@ def test_a_data_frame_of_nothing_has_the_columns():
     frame = Recording().to_pandas()
     assert list(frame.columns)[-len(FIGURES) :] == list(FIGURES)
     assert frame.empty
+
+
+@pytest.mark.parametrize(("rows", "want"), [(29, math.nan), (30, 0.5)])
+def test_units_are_dead_from_as_many_samples_on_as_one_by_one(rows, want):
+    x = torch.tensor([0.0, 1.0]).expand(rows, 2)
+    one = TensorStats.from_tensor(x, activation="relu")
+    found = figures(SiteTable.from_stats({"a": one}))
+    np.testing.assert_equal([found["dead_fraction"][0], one.dead_fraction], [want, want])
