@@ -21,6 +21,7 @@ if TYPE_CHECKING:
         check,
         diagnose,
     )
+    from actstats.log import RecordingFileError, load
     from actstats.models import make_mlp
     from actstats.recorder import ActivationRecorder
     from actstats.recording import Recording, Scalar, Window
@@ -35,6 +36,7 @@ __all__ = [
     "Finding",
     "FlightRecorder",
     "Recording",
+    "RecordingFileError",
     "Scalar",
     "TensorStats",
     "UnhealthyError",
@@ -46,6 +48,7 @@ __all__ = [
     "diagnose",
     "diagnosis",
     "histogram",
+    "load",
     "make_mlp",
     "plot",
 ]
@@ -57,6 +60,7 @@ _HOME = {
     "Finding": "diagnosis",
     "FlightRecorder": "diagnosis",
     "Recording": "recording",
+    "RecordingFileError": "log",
     "Scalar": "recording",
     "TensorStats": "stats",
     "UnhealthyError": "diagnosis",
@@ -64,6 +68,7 @@ _HOME = {
     "assert_healthy": "diagnosis",
     "check": "diagnosis",
     "diagnose": "diagnosis",
+    "load": "log",
     "make_mlp": "models",
 }
 _MODULES = ("activations", "diagnosis", "histogram", "plot")

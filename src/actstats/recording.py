@@ -7,6 +7,7 @@ import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
@@ -352,6 +353,32 @@ class Recording(Mapping[str, TensorStats]):
         return Recording(windows, {**other.sites, **self.sites}, tuple(notes), neither, metadata)
 
     # ---- exporting ---------------------------------------------------------------------------
+
+    def save(self, path: str | os.PathLike[str]) -> Path:
+        """Write the recording to a file, which :func:`actstats.load` reads.
+
+        An older file of that name is replaced once the new one is whole.
+
+        Parameters
+        ----------
+        path : str or path
+            ``"run.actstats"``, say; its folder has to exist.
+
+        Returns
+        -------
+        Path
+            The file.
+
+        Raises
+        ------
+        OSError, sqlite3.Error
+            If it cannot be written; an older file stays as it was.
+        ValueError
+            If a run writes to a file of that name.
+        """
+        from actstats.log import save
+
+        return save(self, path)
 
     def to_pandas(self, *, long: bool = False) -> pandas.DataFrame:
         """Return a data frame: one row per window and site, a column per figure.
