@@ -160,10 +160,10 @@ def test_numbers_are_kept_at_the_step_after_they_arrive(slow_copies):
     net = nn.Sequential(nn.Linear(2, 3))
     with ActivationRecorder(net, window=5) as recorder:
         train(recorder, net, 6)
-        assert len(recorder._windows._pending) == 1
+        assert len(recorder._run.windows._pending) == 1
         slow_copies[0].is_ready = True
         train(recorder, net, 1)
-        assert not recorder._windows._pending
+        assert not recorder._run.windows._pending
 
 
 def test_reading_between_steps_is_up_to_date():
@@ -198,7 +198,7 @@ def test_closed_windows_are_tables_until_the_budget_takes_something():
             for _ in range(100):
                 net(torch.randn(4, 3))
                 recorder.step()
-        kinds.append({type(window.stats) for window in recorder._windows})
+        kinds.append({type(window.stats) for window in recorder._run.windows})
     assert kinds[0] == {SiteTable}
     assert dict in kinds[1]
 

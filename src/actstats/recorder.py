@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, replace
-from typing import Any, Literal
+from functools import partial
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -17,13 +18,15 @@ from actstats import activations, arguments, kernels
 from actstats._torch import compiled_as_they_are
 from actstats.functional import FunctionalMode
 from actstats.hooks import Slot, register
-from actstats.packing import pack_scalars, pack_window, unpack_scalars, unpack_window
+from actstats.metadata import about
+from actstats.packing import unpack_window
 from actstats.recording import (
     Recording,
     Scalar,
     Window,
     default_phase,
 )
+from actstats.run import Run
 from actstats.shared import Options, Shared, logger
 from actstats.sites import (
     Site,
@@ -38,7 +41,9 @@ from actstats.sites import (
 )
 from actstats.stats import TensorStats
 from actstats.summary import Summary
-from actstats.windows import Closing, Windows, take
+
+if TYPE_CHECKING:
+    from actstats.log.live import Log
 
 __all__ = ["ActivationRecorder"]
 
@@ -74,8 +79,12 @@ class ActivationRecorder(Mapping[str, TensorStats]):
     window : int, optional
         Steps per window, all kept. None bounds memory: windows begin at one observed step, and
         neighbours merge pairwise each time there are more than 64 of a phase.
-    log : optional
-        Not part of this version.
+    log : str or path, optional
+        A file that every closed window goes to, safe from the end of the process, to be read by
+        :func:`actstats.load` also while the run goes on. With ``window`` a number, windows lie in
+        the file only. An existing file is gone on with, after its last step. What happens to the
+        file (no space, removed) never stops the run: windows wait in memory, it is said once, and
+        tried again.
     resolution : int or mapping of str to int, default 3
         k of the histogram, 0 to 7, or by site pattern: relative bin width 2**-k.
     edges : mapping of str to (bins, low, high) or edges, optional
@@ -105,8 +114,8 @@ class ActivationRecorder(Mapping[str, TensorStats]):
         If an argument is not as described, or nothing is left to observe.
     RuntimeError
         If the kernel asked for cannot run here.
-    NotImplementedError
-        If ``log`` is given.
+    RecordingFileError
+        If ``log`` is a file that is no recording, or damaged.
 
     Examples
     --------
@@ -134,7 +143,7 @@ class ActivationRecorder(Mapping[str, TensorStats]):
         functional: bool = False,
         every: int = 1,
         window: int | None = None,
-        log: Any = None,
+        log: str | os.PathLike[str] | None = None,
         resolution: int | Mapping[str, int] = 3,
         edges: Mapping[str, Any] | None = None,
         saturation_slope: float = 0.05,
@@ -144,13 +153,9 @@ class ActivationRecorder(Mapping[str, TensorStats]):
         kernel: str | None = None,
         strict: bool = False,
     ) -> None:
-        if log is not None:
-            raise NotImplementedError(
-                "`log` is not part of this version; leave it out and keep `recorder.recording`."
-            )
-        self._every = arguments.positive("every", every)
-        self._fixed = None if window is None else arguments.positive("window", window)
-        self._budget = arguments.positive("budget", budget)
+        every = arguments.positive("every", every)
+        window = None if window is None else arguments.positive("window", window)
+        budget = arguments.positive("budget", budget)
         self._functional = bool(functional)
         options = Options(
             capture=arguments.capture(capture),
@@ -163,12 +168,15 @@ class ActivationRecorder(Mapping[str, TensorStats]):
         self._shared = Shared(options, None if kernel is None else kernels.choose(kernel))
         self._shared.grad_scale = arguments.grad_scale(grad_scaler)
         self._entered = 0
-        self._listeners: list[Callable[[Window], None]] = []
         self._choose_modules(model, include, exclude)
         self._handles: list[RemovableHandle] = []
         self._unseen: dict[Slot, int] = {}  # compiled before the hooks came; calls until then
-        self._finalizer = weakref.finalize(self, _remove_all, self._handles, self._shared)
-        self._forget()
+        self._run = Run(
+            self._shared, every=every, fixed=window, budget=budget, log=_opened(log, budget)
+        )
+        self._run.metadata = about(model, summary=log is not None)
+        self._run.describe = partial(_described, weakref.ref(self))
+        self._finalizer = weakref.finalize(self, _end, self._handles, self._shared, self._run)
 
     def _choose_modules(self, model: Any, include: Any, exclude: Any) -> None:
         if not isinstance(model, nn.Module | Mapping):
@@ -213,23 +221,6 @@ class ActivationRecorder(Mapping[str, TensorStats]):
         activation = activations.activation_of(module)
         reason = "" if activation is not None else activations.why_not(module)
         return Slot(self._shared, name, order, type(module).__name__, activation, reason)
-
-    def _forget(self) -> None:
-        self._step = 0  # number of the step that is open
-        self._last = 0  # number of the last closed step
-        self._first = 0  # first step of the open window
-        self._steps_open = 0
-        self._steps = 0
-        self._seen = False  # anything, in a closed step of the open window
-        self._windows = Windows(self._shared, self._fixed, self._every, self._budget)
-        self._windows.arrived = [] if self._listeners else None
-        self._carried: list[Window] = []  # of a resumed run's open window
-        self._resumed: dict[str, Site] = {}
-        self._scalars: dict[str, Scalar] = {}
-        self._shared.step = 0
-        self._shared.active = True
-        self._shared.seek()
-        self._shared.observed = False
 
     # ---- life cycle ----------------------------------------------------------------------------
 
@@ -293,8 +284,13 @@ class ActivationRecorder(Mapping[str, TensorStats]):
         )
 
     def detach(self) -> None:
-        """Remove every hook; what was recorded stays. May be called twice."""
+        """Remove every hook; what was recorded stays. May be called twice.
+
+        With ``log`` the open window closes, and the file is left whole; attached again, the
+        recorder goes on in it.
+        """
         _remove_all(self._handles, self._shared)
+        self._run.finish()
 
     def __enter__(self) -> ActivationRecorder:
         self._entered += 1
@@ -309,7 +305,7 @@ class ActivationRecorder(Mapping[str, TensorStats]):
     def paused(self) -> Iterator[None]:
         """Remove the hooks for a while, really: export, whole-model saves, fused fast paths."""
         was_attached = self.attached
-        self.detach()
+        _remove_all(self._handles, self._shared)
         try:
             yield
         finally:
@@ -355,6 +351,15 @@ class ActivationRecorder(Mapping[str, TensorStats]):
         self._shared.mask_used = False
 
     @property
+    def metadata(self) -> dict[str, Any]:
+        """What is known of the run, to add to: versions, the model, torch's seed.
+
+        Numbers, strings, lists and mappings of these; they go to :attr:`recording` and the file:
+        ``recorder.metadata["learning_rate"] = 0.03``.
+        """
+        return self._run.metadata
+
+    @property
     def grad_scale(self) -> Any:
         """Scale (a number or a GradScaler) that gradients are divided by before recording."""
         return self._shared.grad_scale
@@ -381,29 +386,9 @@ class ActivationRecorder(Mapping[str, TensorStats]):
             If ``step`` goes backwards or a scalar is no number.
         """
         if step is not None:
-            self._number(step)
-        for name, value in scalars.items():
-            scalar = Scalar.of(arguments.number(name, value))
-            known = self._scalars.get(name)
-            self._scalars[name] = scalar if known is None else known.merge(scalar)
-        self._steps_open += 1
-        self._steps += 1
-        self._last = self._step
-        self._seen |= self._shared.observed
-        self._shared.observed = False
-        self._windows.settle(wait=False)
-        if self._steps_open >= self._windows.width:
-            self._close()
-        self._step += 1
-        shared = self._shared
-        shared.step = self._step
-        shared.active = self._steps % self._every == 0 and not shared.forked
-        if shared.stack:
-            shared.end()  # a forward that was interrupted
-        shared.mask = None
-        shared.forward += 1
-        if self._windows.arrived:
-            self._tell()
+            self._run.go_to(step)
+        given = {name: Scalar.of(arguments.number(name, value)) for name, value in scalars.items()}
+        self._run.end_step(given)
 
     def on_window(self, listener: Callable[[Window], None]) -> Callable[[], None]:
         """Call a function with each window that closes from now on, inside :meth:`step`.
@@ -419,76 +404,42 @@ class ActivationRecorder(Mapping[str, TensorStats]):
         callable
             Call it to stop.
         """
-        self._listeners.append(listener)
-        self._windows.arrived = self._windows.arrived or []
+        listeners = self._run.listeners
+        listeners.append(listener)
+        self._run.watch()
 
         def stop() -> None:
-            if listener in self._listeners:
-                self._listeners.remove(listener)
-            if not self._listeners:
-                self._windows.arrived = None
+            if listener in listeners:
+                listeners.remove(listener)
+            self._run.watch()
 
         return stop
-
-    def _tell(self) -> None:
-        """Hand windows that have closed to those who listen."""
-        arrived, self._windows.arrived = self._windows.arrived or [], []
-        for window in arrived:
-            for listener in tuple(self._listeners):
-                listener(window)
-
-    def _number(self, step: int) -> None:
-        if isinstance(step, bool) or not isinstance(step, int) or step < self._step:
-            raise ValueError(f"`step` must be an integer of at least {self._step}; got {step!r}.")
-        if not self._steps_open:
-            self._first = step
-        self._step = step
-
-    def _close(self) -> None:
-        """Close the open window, unless nothing was observed yet: then it goes on."""
-        if not (self._seen or self._carried):
-            return
-        self._windows.close(self._closing(forget=True))
-        self._carried, self._scalars, self._seen = [], {}, False
-        self._first, self._steps_open = self._step + 1, 0
-
-    def _closing(self, *, forget: bool) -> Closing:
-        """Take what the open window holds."""
-        last = self._step if self._shared.observed else max(self._first, self._last)
-        taken = take(self._shared, forget=forget)
-        return Closing(self._first, last, taken, dict(self._scalars), tuple(self._carried))
-
-    def _open_windows(self) -> list[Window]:
-        """Copy what the open window holds, by phase."""
-        return self._closing(forget=False).windows()
 
     @property
     def nbytes(self) -> int:
         """Memory of hot state and closed windows together, in bytes."""
-        return self._shared.nbytes + self._windows.nbytes
+        return self._shared.nbytes + self._run.windows.nbytes
 
     # ---- reading ---------------------------------------------------------------------------------
 
     @property
     def recording(self) -> Recording:
         """All that was recorded, the open window included, without the model."""
-        windows = [*self._windows, *self._open_windows()]
-        windows.sort(key=lambda w: (w.first_step, w.last_step))
-        return self.recording_of(windows)
+        return self.recording_of(self._run.all_windows())
 
     def recording_of(self, windows: Iterable[Window]) -> Recording:
         """Return some windows with what is known of the model's sites; nothing is copied."""
-        return Recording(windows, self._known_sites(), self._notes(), self._uncalled())
+        return Recording(windows, self._run.sites(), self._notes(), self._uncalled(), self.metadata)
 
     @property
     def latest(self) -> Window | None:
         """The last closed window (train's, if several phases closed together), or None."""
-        return self._windows.latest
+        return self._run.windows.latest
 
     @property
     def sites(self) -> tuple[str, ...]:
         """Every site: those seen, and observed modules not called yet."""
-        known = self._known_sites()
+        known = self._run.sites()
         silent = [
             Site(slot.name, order=slot.order)
             for slot in self._shared.slots
@@ -496,9 +447,6 @@ class ActivationRecorder(Mapping[str, TensorStats]):
         ]
         every = sorted((*known.values(), *silent), key=site_order)
         return tuple(dict.fromkeys(site.key for site in every))
-
-    def _known_sites(self) -> dict[str, Site]:
-        return self._resumed | {leaf.site.key: leaf.site for _, leaf in self._shared.leaves()}
 
     def __getitem__(self, key: str | tuple[str, str]) -> TensorStats:
         name, kind = split_key(reading_key(key, self))
@@ -513,7 +461,7 @@ class ActivationRecorder(Mapping[str, TensorStats]):
 
     def _parts(self, site: str) -> Iterator[tuple[str, TensorStats]]:
         """Yield one site's statistics with their phases, closed windows first."""
-        for window in (*self._windows.leading, *self._carried):
+        for window in (*self._run.windows.leading, *self._run.carried):
             if site in window.stats:
                 yield window.phase, window.stats[site]
         for phase, leaf in self._shared.leaves():
@@ -538,11 +486,11 @@ class ActivationRecorder(Mapping[str, TensorStats]):
         return f"nothing was seen at {site!r} yet."
 
     def __iter__(self) -> Iterator[str]:
-        known = self._known_sites()
+        known = self._run.sites()
         return iter(sorted(known, key=lambda key: site_order(known[key])))
 
     def __len__(self) -> int:
-        return len(self._known_sites())
+        return len(self._run.sites())
 
     def __bool__(self) -> bool:
         return True
@@ -586,14 +534,17 @@ class ActivationRecorder(Mapping[str, TensorStats]):
             for (site, reason), count in self._shared.skipped.items()
         ]
         notes += [f"no site matches the pattern {pattern!r}" for pattern in self._idle_patterns()]
-        dropped = self._windows.dropped
+        dropped = self._run.windows.dropped
         if dropped:
-            notes.append(f"dropped to fit {self._budget} bytes: {', '.join(dropped)}")
+            notes.append(f"dropped to fit {self._run.budget} bytes: {', '.join(dropped)}")
+        log = self._run.log
+        if log is not None and log.trouble:
+            notes.append(f"{len(log.pending)} windows are not in {log.path.name}: {log.trouble}")
         return tuple(notes)
 
     def _idle_patterns(self) -> Iterator[str]:
         """Yield patterns of the user's that match no site seen so far."""
-        options, sites = self._shared.options, list(self._known_sites())
+        options, sites = self._shared.options, list(self._run.sites())
         for pattern in dict.fromkeys((*options.edges, *options.resolution, *options.per_call)):
             wild = split_key(pattern)[0] == "*"
             if sites and not wild and not any(matches(pattern, site) for site in sites):
@@ -610,7 +561,7 @@ class ActivationRecorder(Mapping[str, TensorStats]):
             self._shared.off.pop(slot.name, None)
         self._shared.skipped.clear()
         self._shared.coarsest = 7
-        self._forget()
+        self._run.forget()
 
     def state_dict(self) -> dict[str, Any]:
         """Return what a resumed run needs, as numbers, strings and tensors.
@@ -622,19 +573,9 @@ class ActivationRecorder(Mapping[str, TensorStats]):
             "modules": self._module_names(),
             "edges": {k: list(v) for k, v in self._shared.options.edges.items()},
             "saturation_slope": self._shared.options.saturation_slope,
-            "sites": [asdict(site) for site in self._known_sites().values()],
             "calls": {slot.name: slot.calls for slot in self._shared.slots},
             "skipped": [[*key, count] for key, count in self._shared.skipped.items()],
-            "dropped": list(self._windows.dropped),
-            "step": self._step,
-            "first": self._first,
-            "steps_open": self._steps_open,
-            "steps": self._steps,
-            "width": self._windows.width,
-            "closed": [pack_window(w) for w in self._windows],
-            "open": [pack_window(replace(w, scalars={})) for w in self._open_windows()],
-            "scalars": pack_scalars(self._scalars),
-            "last": self._last,
+            **self._run.state(),
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -650,22 +591,11 @@ class ActivationRecorder(Mapping[str, TensorStats]):
         closed = [unpack_window(packed) for packed in state["closed"]]
         carried = [unpack_window(packed) for packed in state["open"]]
         self.reset()
-        self._step = self._shared.step = state["step"]
-        self._first, self._steps_open = state["first"], state["steps_open"]
-        self._steps = state["steps"]
-        if self._fixed is None:
-            self._windows.width = state["width"]
-        self._shared.active = self._steps % self._every == 0
-        self._windows.restore(closed)
-        self._windows.dropped = dict.fromkeys(state["dropped"])
-        self._carried = carried
-        self._resumed = {site.key: site for site in (Site(**fields) for fields in state["sites"])}
+        self._run.resume(state, closed, carried)
         for slot in self._shared.slots:
             slot.calls = state["calls"].get(slot.name, 0)
         self._shared.seek()
         self._shared.skipped.update({(site, why): n for site, why, n in state["skipped"]})
-        self._scalars = unpack_scalars(state["scalars"])
-        self._last = state["last"]
 
     def _module_names(self) -> list[str]:
         return [slot.name for _, slot, observed, _ in self._modules if observed]
@@ -691,7 +621,7 @@ class ActivationRecorder(Mapping[str, TensorStats]):
         return (
             f"ActivationRecorder({len(self._shared.slots)} modules, "
             f"capture={'+'.join(sorted(self._shared.options.capture))}, "
-            f"{state}, step {self._step}, {len(self._windows)} windows)"
+            f"{state}, step {self._run.step}, {len(self._run.windows)} windows)"
         )
 
 
@@ -704,8 +634,30 @@ def _use_of_parameters(module: nn.Module, trained: bool) -> str:
     return "unused" if trained and any(p.requires_grad for p in own) else "unknown"
 
 
+def _opened(log: str | os.PathLike[str] | None, budget: int) -> Log | None:
+    if log is None:
+        return None
+    from actstats.log.live import Log  # here, so that SQLite stays out where nothing is written
+
+    return Log(log, budget)
+
+
+def _described(recorder: Callable[[], ActivationRecorder | None]) -> dict[str, Any]:
+    """Return what a recorder knows beside its windows; nothing once it is gone."""
+    alive = recorder()
+    if alive is None:
+        return {}
+    return {"notes": list(alive._notes()), "never_called": alive._uncalled()}
+
+
 def _remove_all(handles: list[RemovableHandle], shared: Shared) -> None:
     for handle in handles:
         handle.remove()
     handles.clear()
     shared.end()
+
+
+def _end(handles: list[RemovableHandle], shared: Shared, run: Run) -> None:
+    """Leave nothing behind, neither hooks nor a file half written."""
+    _remove_all(handles, shared)
+    run.finish()

@@ -124,6 +124,8 @@ class Windows:
         What was given up to fit the budget, in order, as keys.
     arrived : list of Window or None
         Windows as they closed, before any merging, until they are taken; None: not kept.
+    spilled : bool
+        Whether older windows are merged here because they lie in a file one by one.
     """
 
     def __init__(self, shared: Shared, fixed: int | None, every: int, budget: int) -> None:
@@ -133,6 +135,7 @@ class Windows:
         self.width = every if fixed is None else fixed
         self.dropped: dict[str, None] = {}
         self.arrived: list[Window] | None = None
+        self.spilled = False
         self._by_phase: dict[str, list[Window]] = {}
         self._pending: deque[Closing] = deque()
         self._leading: list[Window] | None = None
@@ -197,6 +200,13 @@ class Windows:
         self._leading = None
         for window in windows:
             self._by_phase.setdefault(window.phase, []).append(window)
+
+    def spill(self) -> None:
+        """Keep the latest windows of each phase and the sum of the others, which are in a file."""
+        for held in self._by_phase.values():
+            while len(held) > FLOOR:
+                held[:2] = [held[0].merge(held[1])]
+                self.spilled = True
 
     @property
     def _longest(self) -> int:

@@ -145,7 +145,7 @@ def test_nothing_is_told_once_it_has_ended():
     with recorder:
         fly(model, recorder, 2)
     assert told == []
-    assert recorder._windows.arrived is None
+    assert recorder._run.windows.arrived is None
 
 
 @pytest.mark.parametrize(

@@ -97,7 +97,7 @@ def load(path: str | os.PathLike[str], *, salvage: bool = False) -> Recording:
     ...         loss = net(torch.ones(64, 2)).square().mean()
     ...         recorder.step(loss=loss.item())
     >>> actstats.load(path)
-    Recording(6 sites x 3 windows, steps 0-2, train)
+    Recording(5 sites x 3 windows, steps 0-2, train)
     """
     path = Path(path)
     if not path.exists():

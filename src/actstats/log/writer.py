@@ -33,6 +33,8 @@ from actstats.table import Columns, SiteTable
 
 __all__ = ["Writer", "save"]
 
+EMPTY = Head(0, NOTHING, facts_digest({}), 0)
+
 CHECKPOINT = 4 * 2**20  # bytes of write-ahead log after which it is moved to the main file
 
 Journal = Literal["wal", "truncate", "off"]
@@ -67,28 +69,35 @@ class Writer:
         wal.check(path.with_name(path.name + "-wal"))
         self._db = connect(path, "rwc", timeout=0)
         try:
-            self.contents = self._begin()
-            self._journal = self._set_journal(journal or ("truncate" if is_remote(path) else "wal"))
+            self.contents = self._begin(journal or ("truncate" if is_remote(path) else "wal"))
         except BaseException:
             self._db.close()
             raise
         self._identity = _identity(path)
 
-    def _begin(self) -> Contents:
-        """Make the tables, or read what is there."""
-        if self._db.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0]:
+    def _begin(self, journal: Journal) -> Contents:
+        """Read what is there, or make the tables; nothing is written into a file of others."""
+        contents = Contents()
+        is_new = not self._db.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0]
+        if not is_new:
             contents = read(self._db)
             self._known = _Known.of(contents)
-            return contents
-        head = Head(0, NOTHING, facts_digest({}), 0)
-        with self._transaction() as db:
-            for text in CREATE:
-                db.execute(text)
-            db.execute(f"PRAGMA application_id = {APPLICATION}")
-            db.execute(f"PRAGMA user_version = {VERSION}")
-            db.execute("INSERT INTO head VALUES (1, ?, ?, ?, ?, ?)", (*head, head.digest()))
-        self._known = _Known(head=head.digest())
-        return Contents()
+        self._journal = self._set_journal(journal)
+        if is_new:
+            self._create()
+        with self._transaction(self._known.opened()):
+            pass  # from here on its side file lies beside it
+        return contents
+
+    def _create(self) -> None:
+        self._db.execute("BEGIN IMMEDIATE")
+        for text in CREATE:
+            self._db.execute(text)
+        self._db.execute(f"PRAGMA application_id = {APPLICATION}")
+        self._db.execute(f"PRAGMA user_version = {VERSION}")
+        head = self._known.head
+        self._db.execute("INSERT INTO head VALUES (1, ?, ?, ?, ?, ?)", (*head, head.digest()))
+        self._db.execute("COMMIT")
 
     def _set_journal(self, wanted: Journal) -> str:
         mode = self._db.execute(f"PRAGMA journal_mode = {wanted}").fetchone()[0].decode()
@@ -126,35 +135,47 @@ class Writer:
         change = _Change(self._known, facts)
         for window in windows:
             change.add(window)
-        head = change.head(closed=closed)
-        with self._transaction() as db:
+        with self._transaction(change.known(closed=closed)) as db:
             db.executemany("INSERT OR REPLACE INTO facts VALUES (?, ?, ?)", change.facts)
             db.executemany("INSERT INTO windows VALUES (?, ?, ?, ?, ?, ?, ?, ?)", change.rows)
-            self._write_head(head)
-        self._known = change.known(head)
         self._move(sum(len(row[6]) for row in change.rows))
 
+    @property
+    def windows(self) -> int:
+        """How many are in the file."""
+        return self._known.head.windows
+
     @contextmanager
-    def _transaction(self) -> Iterator[sqlite3.Connection]:
-        """Write all or nothing."""
+    def _transaction(self, known: _Known) -> Iterator[sqlite3.Connection]:
+        """Write all or nothing, and the head; ``known`` holds from then on."""
         self._db.execute("BEGIN IMMEDIATE")
         try:
+            self._write_head(known.head)
             yield self._db
             self._db.execute("COMMIT")
         except BaseException:
             with suppress(sqlite3.Error):  # SQLite may have rolled back already
                 self._db.execute("ROLLBACK")
+            if self._is_there(known.head):  # interrupted right behind the end
+                self._known = known
             raise
+        self._known = known
 
     def _write_head(self, head: Head) -> None:
-        """Write the head over the one this writer has left there."""
+        """Write the head over the one that this writer left there."""
         changed = self._db.execute(
             "UPDATE head SET windows = ?, last_window = ?, facts = ?, closed = ?, digest = ? "
             "WHERE id = 1 AND digest = ?",
-            (*head, head.digest(), self._known.head),
+            (*head, head.digest(), self._known.head.digest()),
         )
         if changed.rowcount != 1:
-            raise RecordingFileError(f"{self.path}: another recorder writes to the file.")
+            raise RecordingFileError("another recorder writes to the file.")
+
+    def _is_there(self, head: Head) -> bool:
+        with suppress(sqlite3.Error):
+            found = self._db.execute("SELECT digest FROM head WHERE id = 1").fetchone()
+            return found is not None and found[0] == head.digest()
+        return False
 
     def _move(self, written: int) -> None:
         """Move the write-ahead log to the main file now and then; a reader may put it off."""
@@ -176,12 +197,10 @@ class Writer:
         kept = int(found[0]) - 1
         rows = self._db.execute("SELECT digest FROM windows WHERE number = ?", (kept,)).fetchall()
         last = rows[0][0] if rows else NOTHING
-        head = Head(kept, last, facts_digest(self._known.facts), 0)
-        with self._transaction() as db:
+        removed = self.windows - kept
+        head = self._known.head._replace(windows=kept, last_window=last, closed=0)
+        with self._transaction(replace(self._known, head=head)) as db:
             db.execute("DELETE FROM windows WHERE number > ?", (kept,))
-            self._write_head(head)
-        removed = self._known.windows - kept
-        self._known = replace(self._known, windows=kept, last=last, head=head.digest())
         return removed
 
     def _stay(self) -> None:
@@ -217,9 +236,7 @@ class Writer:
 class _Known:
     """What a writer has to know of what is in the file; replaced once a change is in it."""
 
-    windows: int = 0
-    last: bytes = NOTHING  # digest of the last window
-    head: bytes = b""  # digest of the head
+    head: Head = EMPTY
     facts: Mapping[str, bytes] = field(default_factory=dict)  # digests by name
     layouts: Mapping[str, int] = field(default_factory=dict)  # numbers by JSON
     columns: Mapping[Columns, int] = field(default_factory=dict)  # the same, without JSON
@@ -233,8 +250,11 @@ class _Known:
             for name, text in contents.facts.items()
             if name.startswith(prefix)
         }
-        head = contents.head.digest()
-        return cls(len(contents.rows), contents.last, head, contents.digests, layouts)
+        return cls(contents.head, contents.digests, layouts)
+
+    def opened(self) -> _Known:
+        """Return the same of a file whose run goes on."""
+        return replace(self, head=self.head._replace(closed=0))
 
 
 class _Change:
@@ -243,7 +263,7 @@ class _Change:
     def __init__(self, known: _Known, facts: Mapping[str, Any]) -> None:
         self.facts: list[tuple[str, str, bytes]] = []
         self.rows: list[tuple[Any, ...]] = []
-        self._windows, self._last = known.windows, known.last
+        self._windows, self._last, self._facts_digest, _ = known.head
         self._digests, self._layouts = dict(known.facts), dict(known.layouts)
         self._columns = dict(known.columns)
         for name, value in facts.items():
@@ -279,14 +299,11 @@ class _Change:
             self._fact(f"layout {number}", text)
         return self._columns[columns]
 
-    def head(self, *, closed: bool) -> Head:
-        """Return the head of the file after this change."""
-        return Head(self._windows, self._last, facts_digest(self._digests), int(closed))
-
-    def known(self, head: Head) -> _Known:
-        """Return what is known once it is in the file."""
-        parts = (self._digests, self._layouts, self._columns)
-        return _Known(self._windows, self._last, head.digest(), *parts)
+    def known(self, *, closed: bool) -> _Known:
+        """Return what is known once all this is in the file."""
+        facts = facts_digest(self._digests) if self.facts else self._facts_digest
+        head = Head(self._windows, self._last, facts, int(closed))
+        return _Known(head, self._digests, self._layouts, self._columns)
 
 
 # ---- a recording at once -------------------------------------------------------------------------

@@ -1,0 +1,234 @@
+"""The steps of a run: which is open, which windows have closed, who is told."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, replace
+from typing import TYPE_CHECKING, Any
+
+from actstats.packing import pack_scalars, pack_window, unpack_scalars
+from actstats.recording import Scalar, Window
+from actstats.shared import Shared
+from actstats.sites import Site
+from actstats.windows import Closing, Windows, take
+
+if TYPE_CHECKING:
+    from actstats.log.live import Log
+
+__all__ = ["Run"]
+
+
+def _nothing() -> Mapping[str, Any]:
+    return {}
+
+
+class Run:
+    """What a recorder knows of time. It holds neither the recorder nor the model.
+
+    Parameters
+    ----------
+    shared : Shared
+        Where the hot state is.
+    every : int
+        Steps between observed ones.
+    fixed : int, optional
+        Steps per window; None: neighbours merge when there are too many.
+    budget : int
+        Bytes for state and windows together.
+    log : Log, optional
+        The file that closed windows go to.
+
+    Attributes
+    ----------
+    step : int
+        Number of the step that is open.
+    windows : Windows
+        Those that have closed.
+    listeners : list of callable
+        Called with each window that closes.
+    metadata : dict
+        What is known of the run.
+    describe : callable
+        Returns more of what is known, for the file: notes, modules never called.
+    """
+
+    def __init__(
+        self, shared: Shared, *, every: int, fixed: int | None, budget: int, log: Log | None = None
+    ) -> None:
+        self.shared = shared
+        self.every = every
+        self.fixed = fixed
+        self.budget = budget
+        self.log = log
+        self.listeners: list[Callable[[Window], None]] = []
+        self.metadata: dict[str, Any] = {}
+        self.describe: Callable[[], Mapping[str, Any]] = _nothing
+        self.forget()
+
+    def forget(self) -> None:
+        """Begin anew: nothing was seen."""
+        start = 0 if self.log is None else self.log.next_step
+        self.step = self._first = start  # the open step; the first of the open window
+        self._last = 0  # number of the last closed step
+        self._steps_open = 0
+        self._steps = 0
+        self._seen = False  # anything, in a closed step of the open window
+        self.windows = Windows(self.shared, self.fixed, self.every, self.budget)
+        self.watch()
+        self.carried: list[Window] = []  # of a resumed run's open window
+        self._resumed: dict[str, Site] = {}
+        self._scalars: dict[str, Scalar] = {}
+        self.shared.step = start
+        self.shared.active = True
+        self.shared.seek()
+        self.shared.observed = False
+
+    def watch(self) -> None:
+        """Keep windows as they close for those who want them, or not."""
+        wanted = bool(self.listeners) or self.log is not None
+        self.windows.arrived = (self.windows.arrived or []) if wanted else None
+
+    # ---- steps -----------------------------------------------------------------------------------
+
+    def end_step(self, scalars: Mapping[str, Scalar]) -> None:
+        """Close the open step, and the window if it is full."""
+        for name, scalar in scalars.items():
+            known = self._scalars.get(name)
+            self._scalars[name] = scalar if known is None else known.merge(scalar)
+        self._steps_open += 1
+        self._steps += 1
+        self._last = self.step
+        self._seen |= self.shared.observed
+        self.shared.observed = False
+        self.windows.settle(wait=False)
+        if self._steps_open >= self.windows.width:
+            self.close_window(self.step + 1)
+        self.step += 1
+        shared = self.shared
+        shared.step = self.step
+        shared.active = self._steps % self.every == 0 and not shared.forked
+        if shared.stack:
+            shared.end()  # a forward that was interrupted
+        shared.mask = None
+        shared.forward += 1
+        if self.windows.arrived:
+            self._tell()
+
+    def go_to(self, step: int) -> None:
+        """Give the open step another number.
+
+        Raises
+        ------
+        ValueError
+            If it goes backwards; only a run that goes on in a file may, before its first step.
+        """
+        first = 0 if self.log is not None and not self._steps else self.step
+        if isinstance(step, bool) or not isinstance(step, int) or step < first:
+            raise ValueError(f"`step` must be an integer of at least {first}; got {step!r}.")
+        if step < self.step and self.log is not None:
+            self.log.rewind(step)
+        if not self._steps_open:
+            self._first = step
+        self.step = step
+
+    def close_window(self, first: int) -> None:
+        """Close the open window, unless nothing was observed yet: then it goes on.
+
+        ``first`` is the first step of the next.
+        """
+        if not (self._seen or self.carried):
+            return
+        self.windows.close(self._closing(forget=True))
+        self.carried, self._scalars, self._seen = [], {}, False
+        self._first, self._steps_open = first, 0
+
+    def _closing(self, *, forget: bool) -> Closing:
+        """Take what the open window holds."""
+        last = self.step if self.shared.observed else max(self._first, self._last)
+        taken = take(self.shared, forget=forget)
+        return Closing(self._first, last, taken, dict(self._scalars), tuple(self.carried))
+
+    def open_windows(self) -> list[Window]:
+        """Copy what the open window holds, by phase."""
+        return self._closing(forget=False).windows()
+
+    def all_windows(self) -> list[Window]:
+        """Return every window in order of time, those that lie in the file and the open one too."""
+        if self.log is not None and self.windows.spilled:
+            closed = list(self.log.recording().windows)
+        else:
+            closed = list(self.windows)
+        return sorted((*closed, *self.open_windows()), key=lambda w: (w.first_step, w.last_step))
+
+    # ---- who is told -----------------------------------------------------------------------------
+
+    def _tell(self) -> None:
+        """Hand windows that have closed to the file, and to those who listen."""
+        arrived, self.windows.arrived = self.windows.arrived or [], []
+        if self.log is not None:
+            self.log.append(arrived, self.facts)
+            if self.fixed is not None and not self.log.trouble:
+                self.windows.spill()
+        for window in arrived:
+            for listener in tuple(self.listeners):
+                listener(window)
+
+    def finish(self) -> None:
+        """Put everything into the file, the open window too, and close it; a step opens it again.
+
+        Without a file nothing happens.
+        """
+        if self.log is None or self.shared.forked:
+            return
+        self._seen |= self.shared.observed
+        self.close_window(self.step)
+        self.shared.observed = False
+        self.windows.settle()
+        if self.windows.arrived:
+            self._tell()
+        self.log.close(self.facts)
+
+    # ---- resuming --------------------------------------------------------------------------------
+
+    def state(self) -> dict[str, Any]:
+        """Return what a resumed run needs, as numbers, strings and tensors."""
+        return {
+            "sites": [asdict(site) for site in self.sites().values()],
+            "dropped": list(self.windows.dropped),
+            "step": self.step,
+            "first": self._first,
+            "steps_open": self._steps_open,
+            "steps": self._steps,
+            "width": self.windows.width,
+            "closed": [pack_window(w) for w in self.windows],
+            "open": [pack_window(replace(w, scalars={})) for w in self.open_windows()],
+            "scalars": pack_scalars(self._scalars),
+            "last": self._last,
+        }
+
+    def resume(
+        self, state: Mapping[str, Any], closed: Sequence[Window], carried: Sequence[Window]
+    ) -> None:
+        """Go on from :meth:`state`, whose windows have been unpacked; begun anew before."""
+        self.step = self.shared.step = state["step"]
+        self._first, self._steps_open = state["first"], state["steps_open"]
+        self._steps, self._last = state["steps"], state["last"]
+        if self.fixed is None:
+            self.windows.width = state["width"]
+        self.shared.active = self._steps % self.every == 0
+        self.windows.restore(closed)
+        self.windows.dropped = dict.fromkeys(state["dropped"])
+        self.carried = list(carried)
+        self._resumed = {site.key: site for site in (Site(**fields) for fields in state["sites"])}
+        self._scalars = unpack_scalars(state["scalars"])
+        if self.log is not None:
+            self.log.rewind(self._first)
+
+    def facts(self) -> dict[str, Any]:
+        """Return what is to be known beside the windows."""
+        sites = [asdict(site) for site in self.sites().values()]
+        return {"metadata": self.metadata, "sites": sites, **self.describe()}
+
+    def sites(self) -> dict[str, Site]:
+        """Return every site seen, by its key."""
+        return self._resumed | {leaf.site.key: leaf.site for _, leaf in self.shared.leaves()}

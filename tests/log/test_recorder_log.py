@@ -1,0 +1,409 @@
+"""A recorder that writes a file, as its users see it."""
+
+import gc
+import logging
+import os
+import shutil
+import sqlite3
+import subprocess
+import sys
+import textwrap
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+import actstats
+from actstats import ActivationRecorder, RecordingFileError, make_mlp
+from claims import assert_identical
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "run.actstats"
+
+
+@pytest.fixture
+def net():
+    torch.manual_seed(0)
+    return make_mlp(2, [5, 5], 1, activation="relu")
+
+
+def train(net, recorder, steps=4):
+    for i in range(steps):
+        net(torch.randn(8, 2))
+        recorder.step(loss=i / 3)
+
+
+def assert_same(got, want):
+    assert [repr(w) for w in got.windows] == [repr(w) for w in want.windows]
+    for a, b in zip(got.windows, want.windows, strict=True):
+        assert a.scalars == b.scalars
+        for site in b:
+            assert_identical(a[site], b[site], site=site)
+    assert got.sites == want.sites
+
+
+def side_files(path):
+    return sorted(p.name for p in path.parent.iterdir() if p.name != path.name)
+
+
+def test_the_file_holds_what_the_recorder_does(net, path):
+    with ActivationRecorder(net, log=path, capture=("output", "input")) as recorder:
+        train(net, recorder)
+        want = recorder.recording
+        assert_same(actstats.load(path), want)
+    assert_same(actstats.load(path), want)
+    assert actstats.load(path).metadata == recorder.metadata
+    assert side_files(path) == []
+
+
+def test_every_closed_window_is_there_at_once_for_others_to_read(net, path):
+    with ActivationRecorder(net, log=path) as recorder:
+        for step in range(5):
+            net(torch.randn(8, 2))
+            recorder.step()
+            assert actstats.load(path).windows[-1].last_step == step
+        [note] = actstats.load(path).notes
+        assert "was not closed" in note
+    assert actstats.load(path).notes == ()
+
+
+def test_a_long_run_has_fine_windows_in_the_file_and_merged_ones_in_memory(net, path):
+    with ActivationRecorder(net, log=path) as recorder:
+        train(net, recorder, 150)
+        kept = recorder.recording
+    found = actstats.load(path)
+    assert len(found.windows) > len(kept.windows)
+    assert [w.first_step for w in found.windows[:64]] == list(range(64))
+    covered = [s for w in found.windows for s in range(w.first_step, w.last_step + 1)]
+    assert covered == list(range(150))
+    for site in kept:
+        assert (found[site].count, found[site].zeros) == (kept[site].count, kept[site].zeros)
+
+
+def test_windows_of_fixed_width_lie_in_the_file_alone(net, path):
+    recorder = ActivationRecorder(net, log=path, window=2)
+    beside = ActivationRecorder(net, window=2)
+    with recorder, beside:
+        for _ in range(80):
+            net(torch.randn(8, 2))
+            recorder.step(loss=1.0)
+            beside.step(loss=1.0)
+        assert len(recorder._run.windows) < 10
+        assert_same(recorder.recording, beside.recording)
+        for site in beside:
+            assert recorder[site].count == beside[site].count
+            np.testing.assert_allclose(recorder[site].var, beside[site].var, rtol=1e-12)
+    assert_same(actstats.load(path), beside.recording)
+
+
+def test_phases_share_a_file(net, path):
+    with ActivationRecorder(net, log=path) as recorder:
+        net(torch.randn(8, 2))
+        net.eval()
+        net(torch.randn(3, 2))
+        recorder.step()
+    found = actstats.load(path)
+    assert found.phases == ("train", "eval")
+    assert found.select(phase="eval")["fc1"].count == 15
+
+
+def test_detaching_closes_the_open_window_and_attaching_goes_on(net, path):
+    recorder = ActivationRecorder(net, log=path, window=10)
+    with recorder:
+        train(net, recorder, 3)
+    assert [(w.first_step, w.last_step) for w in actstats.load(path).windows] == [(0, 2)]
+    with recorder:
+        train(net, recorder, 2)
+    assert [(w.first_step, w.last_step) for w in actstats.load(path).windows] == [(0, 2), (3, 4)]
+    assert recorder["fc1"].count == actstats.load(path)["fc1"].count == 5 * 40
+
+
+def test_a_pause_closes_no_window(net, path):
+    with ActivationRecorder(net, log=path, window=10) as recorder:
+        train(net, recorder, 3)
+        with recorder.paused():
+            pass
+        assert actstats.load(path).windows == ()
+        train(net, recorder, 7)
+        assert len(actstats.load(path).windows) == 1
+
+
+def test_a_forward_without_a_step_is_there_in_the_end(net, path):
+    with ActivationRecorder(net, log=path):
+        net(torch.randn(8, 2))
+    assert actstats.load(path)["fc1"].count == 40
+
+
+def test_a_recorder_that_is_dropped_leaves_all_it_saw(net, path):
+    recorder = ActivationRecorder(net, log=path, window=10).attach()
+    train(net, recorder, 3)
+    del recorder
+    gc.collect()
+    assert actstats.load(path)["fc1"].count == 120
+    assert side_files(path) == []
+
+
+def test_a_script_that_ends_leaves_all_it_saw(path):
+    run = textwrap.dedent(
+        """
+        import sys, torch, actstats
+        net = actstats.make_mlp(2, [5], 1)
+        recorder = actstats.ActivationRecorder(net, log=sys.argv[1], window=10).attach()
+        for _ in range(3):
+            net(torch.zeros(8, 2))
+            recorder.step()
+        """
+    )
+    subprocess.run([sys.executable, "-c", run, path], check=True)
+    assert actstats.load(path)["fc1"].count == 120
+    assert actstats.load(path).notes == ()
+
+
+# ---- going on ------------------------------------------------------------------------------------
+
+
+def test_a_second_run_goes_on_in_the_file(net, path):
+    with ActivationRecorder(net, log=path) as recorder:
+        train(net, recorder, 3)
+    with ActivationRecorder(net, log=path) as recorder:
+        train(net, recorder, 2)
+    found = actstats.load(path)
+    assert [w.first_step for w in found.windows] == [0, 1, 2, 3, 4]
+    assert found["fc1"].count == 5 * 40
+
+
+def test_a_run_from_a_checkpoint_drops_the_windows_behind_it(net, path, caplog):
+    with ActivationRecorder(net, log=path) as recorder:
+        train(net, recorder, 3)
+        state = recorder.state_dict()
+        train(net, recorder, 4)
+    again = ActivationRecorder(net, log=path)
+    again.load_state_dict(state)
+    with again:
+        train(net, again, 1)
+    found = actstats.load(path)
+    assert [w.first_step for w in found.windows] == [0, 1, 2, 3]
+    assert "4 windows from step 3 on" in caplog.text
+    assert found["fc1"].count == again["fc1"].count == 4 * 40
+
+
+def test_a_file_that_was_opened_and_never_written_to_is_whole(net, path):
+    with ActivationRecorder(net, log=path) as recorder:
+        train(net, recorder, 3)
+    recorder = ActivationRecorder(net, log=path)
+    assert len(actstats.load(path).windows) == 3
+    copy = path.with_name("copy")
+    shutil.copy(path, copy)
+    with pytest.raises(RecordingFileError, match=r"side file copy-wal, .* is not beside it"):
+        actstats.load(copy)
+    recorder.detach()
+    assert actstats.load(path).notes == ()
+
+
+def test_a_run_may_say_itself_where_it_goes_on(net, path):
+    with ActivationRecorder(net, log=path) as recorder:
+        train(net, recorder, 5)
+    with ActivationRecorder(net, log=path) as recorder:
+        net(torch.randn(8, 2))
+        recorder.step(step=2)
+        with pytest.raises(ValueError, match="`step` must be an integer of at least 3; got 2"):
+            recorder.step(step=2)
+    assert [w.first_step for w in actstats.load(path).windows] == [0, 1, 2]
+
+
+def test_forgetting_leaves_the_file_as_it_is(net, path):
+    with ActivationRecorder(net, log=path) as recorder:
+        train(net, recorder, 3)
+        recorder.reset()
+        train(net, recorder, 1)
+    assert [w.first_step for w in actstats.load(path).windows] == [0, 1, 2, 3]
+
+
+# ---- what happens to files -----------------------------------------------------------------------
+
+
+def test_a_path_that_can_never_be_a_file_is_refused(net, tmp_path):
+    with pytest.raises(ValueError, match="`log` must lie in a folder that exists"):
+        ActivationRecorder(net, log=tmp_path / "no" / "run")
+    with pytest.raises(ValueError, match="is a folder"):
+        ActivationRecorder(net, log=tmp_path)
+    with pytest.raises(ValueError, match="`log` must be the path of a file; got 3"):
+        ActivationRecorder(net, log=3)
+
+
+def test_a_file_of_something_else_is_refused_and_stays(net, path):
+    path.write_text("precious " * 1000)
+    with pytest.raises(RecordingFileError, match="is no recording"):
+        ActivationRecorder(net, log=path)
+    assert path.read_text() == "precious " * 1000
+
+
+def test_a_database_of_something_else_is_refused_and_stays(net, path):
+    with sqlite3.connect(path) as db:
+        db.execute("CREATE TABLE mine (x)")
+    db.close()
+    before = path.read_bytes()
+    with pytest.raises(RecordingFileError, match="no recording of actstats"):
+        ActivationRecorder(net, log=path)
+    assert path.read_bytes() == before
+
+
+class Failing:
+    """A writer's `append` that fails while it is told to."""
+
+    def __init__(self, monkeypatch, error):
+        self.broken, self.calls = True, 0
+        write = actstats.log.writer.Writer.append
+
+        def append(writer, *args, **kwargs):
+            self.calls += 1
+            if self.broken:
+                raise error
+            return write(writer, *args, **kwargs)
+
+        monkeypatch.setattr(actstats.log.writer.Writer, "append", append)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [sqlite3.OperationalError("database or disk is full"), OSError(30, "Read-only file system")],
+)
+def test_a_full_disk_does_not_stop_the_run_and_nothing_is_lost(
+    net, path, monkeypatch, caplog, error
+):
+    now = [0.0]
+    monkeypatch.setattr("actstats.log.live.time.monotonic", lambda: now[0])
+    failing = Failing(monkeypatch, error)
+    with ActivationRecorder(net, log=path) as recorder:
+        train(net, recorder, 20)
+        assert failing.calls == 1, "tried again only after a while"
+        assert sum("cannot be written" in r.message for r in caplog.records) == 1
+        assert any(str(error) in note for note in recorder.recording.notes)
+        failing.broken, now[0] = False, 2.0
+        train(net, recorder, 1)
+        assert "is written again" in caplog.text
+        want = recorder.recording
+    assert_same(actstats.load(path), want)
+
+
+def test_windows_that_wait_merge_before_they_fill_the_memory(net, path, monkeypatch):
+    Failing(monkeypatch, OSError("no space"))
+    recorder = ActivationRecorder(net, log=path, window=1)
+    with recorder:
+        train(net, recorder, 4)
+        log = recorder._run.log
+        log.budget = sum(w.nbytes for w in log.pending)
+        train(net, recorder, 40)
+        assert sum(w.nbytes for w in log.pending) <= log.budget
+        assert sum(w["fc1"].count for w in log.pending) == 44 * 40
+        assert len(recorder.recording.windows) == 44, "in memory they stay apart"
+
+
+def test_a_file_that_vanishes_is_written_anew_with_all_it_held(net, path):
+    with ActivationRecorder(net, log=path) as recorder:
+        train(net, recorder, 5)
+        for file in path.parent.iterdir():
+            file.unlink()
+        train(net, recorder, 5)
+        want = recorder.recording
+        assert_same(actstats.load(path), want)
+    assert_same(actstats.load(path), want)
+
+
+def test_another_file_in_its_place_is_left_alone(net, path, caplog):
+    with ActivationRecorder(net, log=path) as recorder:
+        train(net, recorder, 5)
+        for file in path.parent.iterdir():
+            file.unlink()
+        path.write_text("precious")
+        train(net, recorder, 5)
+        assert "another file has taken the file's place" in caplog.text
+        assert len(recorder.recording.windows) == 10
+    assert path.read_text() == "precious"
+
+
+def test_two_recorders_on_one_file_do_not_mix(net, path, caplog):
+    first, second = ActivationRecorder(net, log=path), ActivationRecorder(net, log=path)
+    with first:
+        train(net, first, 3)
+    with second:
+        train(net, second, 2)
+        assert "another recorder writes to the file" in caplog.text
+        assert len(second.recording.windows) == 2
+    assert len(actstats.load(path).windows) == 3
+
+
+def test_a_reader_does_not_hold_the_run_up(net, path, caplog):
+    with ActivationRecorder(net, log=path) as recorder:
+        train(net, recorder, 3)
+        reader = sqlite3.connect(path, isolation_level=None)
+        reader.execute("BEGIN")
+        reader.execute("SELECT count(*) FROM windows").fetchone()
+        train(net, recorder, 3)
+        reader.execute("ROLLBACK")
+        reader.close()
+        want = recorder.recording
+    assert_same(actstats.load(path), want)
+    assert caplog.records == []
+
+
+def test_it_works_where_there_is_no_shared_memory(net, path, monkeypatch):
+    monkeypatch.setattr("actstats.log.writer.is_remote", lambda path: True)
+    with ActivationRecorder(net, log=path) as recorder:
+        train(net, recorder, 5)
+        assert side_files(path) in ([], ["run.actstats-journal"])
+        want = recorder.recording
+        assert_same(actstats.load(path), want)
+    assert_same(actstats.load(path), want)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+def test_a_forked_child_leaves_the_file_alone(net, path):
+    with ActivationRecorder(net, log=path) as recorder:
+        train(net, recorder, 3)
+        child = os.fork()
+        if not child:
+            try:
+                train(net, recorder, 3)
+                recorder.detach()
+            finally:
+                os._exit(0)
+        os.waitpid(child, 0)
+        train(net, recorder, 2)
+    assert [w.first_step for w in actstats.load(path).windows] == [0, 1, 2, 3, 4]
+
+
+def test_names_are_data(path):
+    names = ["../../etc/passwd", "a\x00b", "\ud800", "<script>", "=cmd", "A", "a", 'q"uote']
+    modules = {name: nn.Linear(2, 2) for name in names}
+    with ActivationRecorder(modules, log=path) as recorder:
+        for module in modules.values():
+            module(torch.randn(3, 2))
+        with recorder.phase("\ud800 \n phase"):
+            modules["a"](torch.randn(3, 2))
+        recorder.step(**{"lo\ud800ss": 1.0})
+        want = recorder.recording
+    assert_same(actstats.load(path), want)
+    assert os.listdir(path.parent) == [path.name]
+
+
+def test_what_the_user_adds_is_in_the_file(net, path):
+    with ActivationRecorder(net, log=path) as recorder:
+        recorder.metadata["learning_rate"] = 0.03
+        train(net, recorder, 1)
+    metadata = actstats.load(path).metadata
+    assert metadata["learning_rate"] == 0.03
+    assert metadata["seed"] == 0
+    assert metadata["versions"]["torch"] == torch.__version__
+    assert metadata["model"]["parameters"] == 5 * 3 + 5 * 6 + 6
+    assert "fc1" in metadata["model"]["summary"]
+
+
+def test_a_recorder_with_a_file_says_nothing(net, path, caplog):
+    caplog.set_level(logging.DEBUG, "actstats")
+    with ActivationRecorder(net, log=path, kernel="reference") as recorder:
+        train(net, recorder, 2)
+    assert caplog.records == []
