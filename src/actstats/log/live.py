@@ -168,7 +168,8 @@ class Log:
         """
         if self._forked or (self._writer is None and not self.pending):
             return
-        self._write(facts(), closed=True)
+        new = self._told or self.pending  # else what an earlier run told stays
+        self._write(facts() if new else {}, closed=True)
         if self._writer is not None and not self.trouble:
             self._writer.close()
             self._writer = None
