@@ -146,12 +146,12 @@ def _dense(columns: Columns, whole: IntArray, floating: IntArray) -> IntArray:
     ends = np.cumsum((Layout.EXTREMA * sites, units, 4 * judged))
     header, n, samples, last_active = np.split(whole, ends)
     words = rows.header.view(np.int64)
-    words[_INT_ROWS] = header.reshape(-1, sites)
+    words[_INT_ROWS] = header.reshape(words[_INT_ROWS].shape)
     rows.moments[0] = n
     rows.judged[:4] = samples.reshape(4, judged)
     rows.judged[4] = last_active - 1
     above, below = np.split(floating, [(_FLOAT_ROWS.stop - _FLOAT_ROWS.start) * sites])
-    words[_FLOAT_ROWS] = above.reshape(-1, sites)
+    words[_FLOAT_ROWS] = above.reshape(words[_FLOAT_ROWS].shape)
     rows.moments.view(np.int64)[1:] = below.reshape(4, units)
     return dense
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from actstats.log.errors import RecordingFileError
-from actstats.log.reader import load
+from actstats.log.reader import DAMAGE, load
 from actstats.log.writer import Writer
 from actstats.recording import Recording, Window
 
@@ -68,10 +68,10 @@ class Log:
         """Open the file at once, so that what is wrong with the path is said where it is given."""
         try:
             self._open()
-        except (sqlite3.Error, OSError) as error:
-            if self.path.exists() and not isinstance(error, sqlite3.OperationalError):
-                raise RecordingFileError(f"{self.path} is no recording: {error}.") from error
+        except (sqlite3.OperationalError, OSError) as error:
             self._failed(error)
+        except DAMAGE as error:
+            raise RecordingFileError(f"{self.path} is no recording: {error}.") from error
 
     def _open(self) -> Writer:
         if self._writer is None:

@@ -34,6 +34,9 @@ from actstats.sites import KINDS, Site
 __all__ = ["Contents", "load", "read"]
 
 MOST_BYTES = 1 << 28  # of one row; SQLite refuses a longer one before it is read
+DAMAGE = (sqlite3.DatabaseError, UnicodeDecodeError, OverflowError)
+"""What Python's SQLite raises for a damaged file; the second where it quotes damaged bytes."""
+
 TRIES = 5  # while another process writes
 
 
@@ -117,10 +120,10 @@ def _load(path: Path, salvage: bool) -> Recording:
     try:
         with _opened(path, salvage=salvage) as db:
             return recording_of(path, read(db, salvage=salvage))
-    except sqlite3.DatabaseError as error:
-        raise RecordingFileError(f"{path} is no recording, or is damaged: {error}.") from error
     except RecordingFileError as error:
         raise RecordingFileError(f"{path}: {error}") from error
+    except DAMAGE as error:
+        raise RecordingFileError(f"{path} is no recording, or is damaged: {error}.") from error
 
 
 def _is_changing(path: Path) -> bool:
