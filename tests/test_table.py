@@ -105,11 +105,9 @@ runs = st.tuples(st.integers(0, 999), st.integers(0, 12), st.lists(st.integers(0
 
 @few
 @given(models(), runs)
-def test_scales_and_first_broken_steps_are_those_of_the_sites(sites, run):
+def test_first_broken_steps_are_those_of_the_sites(sites, run):
     states = drawn_states(sites, *run)
     found, want = table(sites, states), one_by_one(sites, states)
-    for site, scale in found.scales().items():
-        assert scale == pytest.approx(want[site].rms, rel=1e-12, abs=1e-300, nan_ok=True)
     broken = {k: s.first_non_finite_step for k, s in want.items() if s.nan_count + s.inf_count}
     assert found.first_non_finite() == broken
 
@@ -290,3 +288,30 @@ def test_only_occupied_bins_are_kept():
     assert len(found.bins) == len(found.counts) == occupied
     assert found.nbytes == 8 * (12 + 5 * 10 + 5 * 10) + (4 + 8) * occupied
     assert found.nbytes < state.nbytes / 10
+
+
+@few
+@given(models(), st.lists(runs, min_size=4, max_size=7))
+def test_a_sum_of_many_tables_is_their_merge_one_by_one(sites, many):
+    """Every table has all sites: seen at least once."""
+    tables = [
+        table(sites, drawn_states(sites, seed, odd, [1 + n for n in calls]))
+        for seed, odd, calls in many
+    ]
+    want = tables[0]
+    for other in tables[1:]:
+        want = want.merge(other)
+    got = SiteTable.sum(tables)
+    for part in ("dense", "bins", "counts"):
+        np.testing.assert_array_equal(getattr(got, part), getattr(want, part), err_msg=part)
+        assert getattr(got, part).dtype == getattr(want, part).dtype
+
+
+def test_a_sum_changes_none_of_the_tables():
+    sites = (kept("a"), kept("b", "tanh"))
+    tables = [table(sites, drawn_states(sites, i, 3, [1])) for i in range(5)]
+    before = [(t.dense.copy(), t.counts.copy()) for t in tables]
+    SiteTable.sum(tables)
+    for one, (dense, counts) in zip(tables, before, strict=True):
+        np.testing.assert_array_equal(one.dense, dense)
+        np.testing.assert_array_equal(one.counts, counts)

@@ -6,7 +6,7 @@ import math
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property, partial
+from functools import cached_property, partial, reduce
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -137,20 +137,36 @@ class Window(Mapping[str, TensorStats]):
             union(self.scalars, other.scalars),
         )
 
+    @staticmethod
+    def sum(windows: Sequence[Window]) -> Window:
+        """Return windows of one phase, in order of time, as one: merged one after the other."""
+        first, *others = windows
+        if len(windows) < 3 or not all(first.fits(other) for other in others):
+            return reduce(Window.merge, windows)
+        tables = [window.stats for window in windows if isinstance(window.stats, SiteTable)]
+        return Window(
+            min(window.first_step for window in windows),
+            max(window.last_step for window in windows),
+            first.phase,
+            SiteTable.sum(tables),
+            reduce(union, (window.scalars for window in windows)),
+        )
+
     def fits(self, other: Window) -> bool:
         """Tell whether all sites of both merge at once."""
         return isinstance(self.stats, SiteTable) and self.stats.fits(other.stats)
 
     @cached_property
     def scales(self) -> Mapping[str, float]:
-        """The rms of each site; all at once, so that it can be asked of every window."""
-        if isinstance(self.stats, SiteTable):
-            return self.stats.scales()
-        return {site: stats.rms for site, stats in self.stats.items()}
+        """The rms of each site; kept, since it is asked for site by site."""
+        return self.figure("rms")
 
     @property
     def first_non_finite(self) -> dict[str, int]:
         """The first step with NaN or Inf of each site that saw one."""
+        _, found = self.figures
+        if not (found["nan_count"].any() or found["inf_count"].any()):
+            return {}
         if isinstance(self.stats, SiteTable):
             return self.stats.first_non_finite()
         return {
@@ -474,17 +490,19 @@ def merge_leading(windows: Iterable[Window]) -> list[Window]:
 
     What a site is in all windows together stays the same, bit for bit, and is read faster.
     """
-    merged: list[Window] = []
-    places: dict[str, int | None] = {}  # of each phase's first; None: another one follows it
+    groups: list[list[Window]] = []
+    leading: dict[str, list[Window] | None] = {}  # of each phase; None: another one follows it
     for window in windows:
-        place = places.setdefault(window.phase, len(merged))
-        if place is not None and place < len(merged) and merged[place].fits(window):
-            merged[place] = merged[place].merge(window)
-            continue
-        if place != len(merged):
-            places[window.phase] = None
-        merged.append(window)
-    return merged
+        group = leading.get(window.phase, [])
+        if group is not None and (not group or group[0].fits(window)):
+            if not group:
+                groups.append(group)
+                leading[window.phase] = group
+            group.append(window)
+        else:
+            leading[window.phase] = None
+            groups.append([window])
+    return [Window.sum(group) for group in groups]
 
 
 def _place(site: Site | None) -> tuple[object, ...]:

@@ -6,9 +6,9 @@ Closing a window and merging two cost a few array operations for all sites toget
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, reduce
 from itertools import compress
 from typing import Any, NamedTuple
 from weakref import WeakValueDictionary
@@ -29,6 +29,8 @@ IntArray = NDArray[np.int64]
 
 HEADER = Layout.BROKEN + 1  # words of a state's header that are in use
 LAST_ACTIVE = 4  # row of what is judged
+FEW = 4  # tables that are merged pair by pair
+MOST_BINS = 1 << 24  # words of all bins that many tables are summed in, 128 MiB
 
 
 class Kept(NamedTuple):
@@ -95,6 +97,8 @@ class Columns:
     ----------
     starts : ndarray of int64, shape (sites + 1,)
         Where each site's memory begins, and where the last one's ends.
+    histograms : ndarray of int64, shape (sites, 2)
+        Where each site's float-bit bins begin and end.
     units, judged : ndarray of int64, shape (sites + 1,)
         Where each site's units begin in the rows of moments and of judged samples.
     dense : ndarray of int64
@@ -110,6 +114,8 @@ class Columns:
         self.units = _ends((at.judged - at.moments) // 5 for at in layouts)
         self.judged = _ends((at.histogram - at.judged) // 5 for at in layouts)
         found = list(zip(self.starts[:-1], layouts, strict=True))
+        ends = np.array([(at.histogram, at.asymptote) for at in layouts], np.int64).reshape(-1, 2)
+        self.histograms = self.starts[:-1, None] + ends
         self.dense = np.concatenate(
             (
                 _rows(HEADER, ((start, start + HEADER) for start, _ in found)),
@@ -139,6 +145,21 @@ class Columns:
     def total(self, by_unit: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return the sums over each site's units."""
         return np.add.reduceat(by_unit, self.units[:-1]) if len(self.sites) else by_unit
+
+    def merged(self, one: IntArray, other: IntArray) -> IntArray:
+        """Return the dense words of two tables together; neither changes."""
+        merged = one + other  # what does not add is written over
+        a, b, out = self.rows(one), self.rows(other), self.rows(merged)
+        least, largest, openness = Layout.EXTREMA, Layout.EXTREMA + 1, Layout.OPENNESS
+        np.fmin(a.header[least], b.header[least], out=out.header[least])
+        np.fmax(a.header[largest], b.header[largest], out=out.header[largest])
+        np.add(a.header[openness], b.header[openness], out=out.header[openness])
+        first = [rows.header.view(np.int64)[Layout.BROKEN] for rows in (a, b, out)]
+        np.maximum(first[0], first[1], out=first[2])
+        moments = Moments(*a.moments).merge(Moments(*b.moments))
+        out.moments[:] = moments.n, moments.high, moments.low, moments.m2, moments.abs_sum
+        np.maximum(a.judged[LAST_ACTIVE], b.judged[LAST_ACTIVE], out=out.judged[LAST_ACTIVE])
+        return merged
 
     def memory(self, place: int, rows: Rows) -> IntArray:
         """Return memory for one site's state with its dense words in place, and no bins."""
@@ -239,15 +260,6 @@ class SiteTable(Mapping[str, TensorStats]):
         """The dense numbers by kind, as views."""
         return self.columns.rows(self.dense)
 
-    def scales(self) -> dict[str, float]:
-        """Return the rms of each site, nan where nothing finite was seen."""
-        n, high, low, m2, _ = self.rows.moments
-        mean = high + low
-        squares = self.columns.total(m2 + n * mean * mean)
-        seen = self.columns.total(n)
-        with np.errstate(invalid="ignore"):
-            return dict(zip(self, np.sqrt(squares / seen).tolist(), strict=True))
-
     def first_non_finite(self) -> dict[str, int]:
         """Return the first step with NaN or Inf of each site that saw one."""
         words = self.rows.header.view(np.int64)[Layout.BROKEN].tolist()
@@ -265,21 +277,26 @@ class SiteTable(Mapping[str, TensorStats]):
         if not (isinstance(other, SiteTable) and self.fits(other)):
             return union(self, other)
         bins, counts = merged_counts((self.bins, self.counts), (other.bins, other.counts))
-        return SiteTable(self.columns, self._merged_dense(other), bins, counts)
+        dense = self.columns.merged(self.dense, other.dense)
+        return SiteTable(self.columns, dense, bins, counts)
 
-    def _merged_dense(self, other: SiteTable) -> IntArray:
-        merged = self.dense + other.dense  # what does not add is written over
-        a, b, out = self.rows, other.rows, self.columns.rows(merged)
-        least, largest, openness = Layout.EXTREMA, Layout.EXTREMA + 1, Layout.OPENNESS
-        np.fmin(a.header[least], b.header[least], out=out.header[least])
-        np.fmax(a.header[largest], b.header[largest], out=out.header[largest])
-        np.add(a.header[openness], b.header[openness], out=out.header[openness])
-        first = [rows.header.view(np.int64)[Layout.BROKEN] for rows in (a, b, out)]
-        np.maximum(first[0], first[1], out=first[2])
-        moments = Moments(*a.moments).merge(Moments(*b.moments))
-        out.moments[:] = moments.n, moments.high, moments.low, moments.m2, moments.abs_sum
-        np.maximum(a.judged[LAST_ACTIVE], b.judged[LAST_ACTIVE], out=out.judged[LAST_ACTIVE])
-        return merged
+    @classmethod
+    def sum(cls, tables: Sequence[SiteTable]) -> SiteTable:
+        """Return the merge of tables that fit one another, one after the other, bit for bit.
+
+        Many are summed in an array of all bins, empty ones too, where that is small enough.
+        """
+        first = tables[0]
+        columns, words = first.columns, int(first.columns.starts[-1])
+        if len(tables) < FEW or words > MOST_BINS:
+            return reduce(lambda a, b: a.merge(b), tables)  # type: ignore[arg-type,return-value]
+        total, dense = np.zeros(words, np.int64), None
+        for table in tables:
+            dense = table.dense if dense is None else columns.merged(dense, table.dense)
+            total[table.bins] += table.counts
+        assert dense is not None
+        bins = np.flatnonzero(total).astype(first.bins.dtype)
+        return cls(columns, dense, bins, total[bins])
 
 
 def union(a: Mapping[str, Any], b: Mapping[str, Any]) -> dict[str, Any]:

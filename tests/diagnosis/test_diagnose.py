@@ -8,7 +8,8 @@ from recordings import chain, normal, recording
 
 import actstats
 from actstats import ActivationRecorder, Recording, make_mlp
-from actstats.diagnosis import RULES, Finding, Rule
+from actstats.diagnosis import RULES, Finding, Rule, Thresholds
+from actstats.diagnosis.reading import Reading
 
 
 def tutorial_data(seed):
@@ -249,3 +250,26 @@ def test_a_diagnosis_is_true_and_says_what_it_found():
     assert diagnosis
     assert repr(diagnosis).endswith("nothing found>")
     assert "critical" in repr(actstats.diagnose(dead_net()))
+
+
+# ---- long recordings -----------------------------------------------------------------------------
+
+
+def test_of_very_many_windows_a_history_reads_neighbours_together():
+    made = recording(*({"a": torch.full((40, 2), float(i))} for i in range(200)))
+    reading = Reading(made, Thresholds())
+    history = list(reading.history("a"))
+    assert len(history) == 50
+    assert [(w.first_step, w.last_step) for w, _ in history][:2] == [(0, 3), (4, 7)]
+    assert sum(stats.count for _, stats in history) == 200 * 80
+    assert reading.since("a", lambda stats: stats.min >= 100) == 100
+    assert len(reading.scales("a")) == 200
+
+
+def test_the_last_of_the_windows_read_together_are_whole():
+    made = recording(*({"a": torch.ones(40, 2)} for _ in range(66)))
+    history = [(w.first_step, w.last_step) for w, _ in Reading(made, Thresholds()).history("a")]
+    assert len(history) == 33
+    made = recording(*({"a": torch.ones(40, 2)} for _ in range(65)))
+    history = [(w.first_step, w.last_step) for w, _ in Reading(made, Thresholds()).history("a")]
+    assert (history[0], history[-1]) == ((0, 0), (63, 64))

@@ -16,6 +16,9 @@ from actstats.stats import TensorStats
 
 __all__ = ["Layer", "Reading"]
 
+LOOKED_AT = 64
+"""Windows that a site's history is read in: as many as a recorder keeps in memory by itself."""
+
 SWITCHES = frozenset({"sigmoid", "hardsigmoid"})
 _FEATURES = ("Embedding", "RNN", "LSTM", "GRU")
 _NO_LAYERS = ("Norm", "Embedding", "Dropout", "Pool")  # parts of names of module classes
@@ -78,7 +81,6 @@ class Reading:
         self.kinds = {site.kind for site in self._sites.values()}
         self.sites = tuple(site for site in self._sites.values() if site.kind == "output")
         self._place = {_position(site): i for i, site in enumerate(self.sites)}
-        self._leading = merge_leading(self.windows)
         self._now: dict[str, TensorStats] = {}
 
     # ---- steps ---------------------------------------------------------------------------------
@@ -135,13 +137,27 @@ class Reading:
                     break
         return stats
 
+    @cached_property
+    def _leading(self) -> list[Window]:
+        return merge_leading(self.windows)
+
     def whole(self, key: str) -> TensorStats:
         """Return a site's statistics over all windows."""
         return _pooled(self._leading, key)
 
     def history(self, key: str) -> Iterator[tuple[Window, TensorStats]]:
-        """Yield a site's windows in order of time."""
-        return ((w, w.stats[key]) for w in self.windows if key in w.stats)
+        """Yield a site's windows in order of time, at most :data:`LOOKED_AT` of them."""
+        return ((w, w.stats[key]) for w in self._looked_at if key in w.stats)
+
+    @cached_property
+    def _looked_at(self) -> Sequence[Window]:
+        """The windows; of very many, neighbours merged: each site's are read one by one."""
+        size = -(-len(self.windows) // LOOKED_AT)
+        if size <= 1:
+            return self.windows
+        first = len(self.windows) % size  # the last group is whole
+        starts = range(first - size if first else 0, len(self.windows), size)
+        return [Window.sum(self.windows[max(start, 0) : start + size]) for start in starts]
 
     def scales(self, key: str) -> list[float]:
         """Return a site's rms in each window that saw a finite value there, in order of time."""
@@ -151,7 +167,7 @@ class Reading:
     def since(self, key: str, holds: Callable[[TensorStats], bool]) -> int:
         """Return the first step of the unbroken run of last windows in which something holds."""
         since = self.windows[-1].first_step
-        for window in reversed(self.windows):
+        for window in reversed(self._looked_at):
             if key in window.stats:
                 if not holds(window.stats[key]):
                     break

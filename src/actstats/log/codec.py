@@ -183,11 +183,10 @@ def _check(table: SiteTable) -> None:
 def _bins_by_part(table: SiteTable) -> tuple[IntArray, IntArray, IntArray]:
     """Return for each site the counts before its histogram, of zero's bin, and in its histogram."""
     columns = table.columns
-    starts, layouts = columns.starts[:-1], [Layout.of(kept.spec) for kept in columns.sites]
-    first = starts + np.array([at.histogram for at in layouts], np.int64)
-    end = starts + np.array([at.asymptote for at in layouts], np.int64)
+    first, end = columns.histograms.T
     until = np.concatenate(([0], np.cumsum(table.counts)))
-    a, b, c, d = (until[np.searchsorted(table.bins, at)] for at in (starts, first, first + 1, end))
+    places = (columns.starts[:-1], first, first + 1, end)
+    a, b, c, d = (until[np.searchsorted(table.bins, place)] for place in places)
     return b - a, c - b, d - b
 
 
