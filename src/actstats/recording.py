@@ -164,16 +164,20 @@ class Window(Mapping[str, TensorStats]):
     @property
     def first_non_finite(self) -> dict[str, int]:
         """The first step with NaN or Inf of each site that saw one."""
-        _, found = self.figures
-        if not (found["nan_count"].any() or found["inf_count"].any()):
-            return {}
         if isinstance(self.stats, SiteTable):
+            if self.stats.packed and not self._has_non_finite:
+                return {}
             return self.stats.first_non_finite()
         return {
             site: max(stats.first_non_finite_step or 0, self.first_step)
             for site, stats in self.stats.items()
             if stats.nan_count or stats.inf_count
         }
+
+    @property
+    def _has_non_finite(self) -> bool:
+        _, found = self.figures  # kept, where the table would be decoded again
+        return bool(found["nan_count"].any() or found["inf_count"].any())
 
     def figure(self, name: str) -> Mapping[str, float]:
         """Return one figure of every site, by its name; nan where it does not apply.

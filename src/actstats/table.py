@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, reduce
 from itertools import compress
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 from weakref import WeakValueDictionary
 
 import numpy as np
@@ -198,6 +198,7 @@ class SiteTable(Mapping[str, TensorStats]):
     dense: IntArray
     bins: NDArray[np.integer[Any]]
     counts: IntArray
+    packed: ClassVar[bool] = False  # whether reading the numbers takes a while
 
     @classmethod
     def of(cls, sites: tuple[Kept, ...], words: IntArray) -> SiteTable:

@@ -238,3 +238,29 @@ def test_the_fixture_fails_tests_of_sick_nets(pytester):
     result = pytester.runpytest_inprocess("-p", "no:cacheprovider")
     result.assert_outcomes(passed=3, errors=1)
     result.stdout.fnmatch_lines(["*test_sick*", "*dead-units at act1*"])
+
+
+def test_the_file_is_a_recording_of_the_windows_kept(tmp_path):
+    path = tmp_path / "flight.actstats"
+    model = net()
+    recorder = ActivationRecorder(model, window=1)
+    with recorder, FlightRecorder(recorder, keep=3, path=path) as flight:
+        fly(model, recorder, 5, broken_at=3)
+    assert [w.first_step for w in flight.windows] == [1, 2, 3]
+    found = actstats.load(path)
+    assert [w.first_step for w in found.windows] == [w.first_step for w in flight.windows]
+    assert found.metadata["offender"]["site"] == flight.offender.site
+    assert found.windows[-1].first_non_finite == flight.windows[-1].first_non_finite
+
+
+def test_a_file_that_cannot_be_written_does_not_stop_the_run(tmp_path, monkeypatch, caplog):
+    def fail(*_):
+        raise OSError("no space")
+
+    monkeypatch.setattr("actstats.diagnosis.flight.os.replace", fail)
+    model = net()
+    recorder = ActivationRecorder(model, window=1)
+    with recorder, FlightRecorder(recorder, path=tmp_path / "flight.json") as flight:
+        fly(model, recorder, 5, broken_at=3)
+    assert flight.offender is not None
+    assert "flight.json cannot be written: no space" in caplog.text

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
+import sqlite3
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
@@ -22,6 +24,8 @@ from actstats.sites import split_key
 
 __all__ = ["FlightRecorder"]
 
+logger = logging.getLogger("actstats")
+
 
 class FlightRecorder:
     """Diagnose a run as it goes, and keep what led to the first NaN or Inf.
@@ -38,8 +42,10 @@ class FlightRecorder:
     keep : int, default 8
         Windows to keep, the last ones as they closed.
     path : str or Path, optional
-        JSON file, in a folder that exists, to write at the first non-finite value: the finding, and
-        every figure of the windows kept. It replaces an older one.
+        File, in a folder that exists, to write at the first non-finite value; it replaces an older
+        one. A recording of the windows kept, which `actstats.load` reads, with the finding in its
+        ``metadata["offender"]``; or, where the name ends in ``.json``, the finding and every figure
+        as JSON. If it cannot be written, a warning is logged and the run goes on.
     every : int, default 8
         Windows between diagnoses, each of about 1 ms a site.
     on_finding : callable, optional
@@ -163,10 +169,21 @@ class FlightRecorder:
         found = diagnose(self._recorder.recording_of(whole), rules=("non-finite",))
         self.offender = next(iter(found), None)
         if self._path is not None:
-            text = json.dumps(self.to_dict(), indent=1, allow_nan=False)
-            beside = self._path.with_name(f"{self._path.name}.part")
-            beside.write_text(text, encoding="utf-8")
-            os.replace(beside, self._path)
+            try:
+                self._write(self._path)
+            except (OSError, sqlite3.Error) as error:
+                logger.warning("%s cannot be written: %s", self._path, error)
+
+    def _write(self, path: Path) -> None:
+        if path.suffix != ".json":
+            recording = self._recorder.recording_of(self.windows)
+            recording.metadata["offender"] = self.to_dict()["offender"]
+            recording.save(path)
+            return
+        beside = path.with_name(f"{path.name}.part")
+        text = json.dumps(self.to_dict(), indent=1, allow_nan=False)
+        beside.write_text(text, encoding="utf-8")
+        os.replace(beside, path)
 
     def _report(self, diagnosis: Diagnosis) -> None:
         """Hand on what is new or graver; raise where that was asked for."""

@@ -37,6 +37,7 @@ class PackedTable(SiteTable):
         object.__setattr__(self, "_nbytes", nbytes)
         object.__setattr__(self, "_unpack", unpack)
 
+    packed = True
     _nbytes: int
     _unpack: Callable[[], SiteTable]
 
