@@ -56,7 +56,8 @@ def encode(table: SiteTable) -> bytes:
         (rows.header[_FLOAT_ROWS].reshape(-1), rows.moments[1:].reshape(-1))
     ).view(np.int64)
     occupied = words != 0
-    gaps = np.diff(table.bins, prepend=table.bins.dtype.type(-1))
+    gaps = table.bins + 1  # the first one's from the beginning
+    gaps[1:] = table.bins[1:] - table.bins[:-1]
     parts = [_narrow(part) for part in (whole, gaps, table.counts)]
     planes = [part.view(np.uint8).reshape(-1, part.itemsize).T.tobytes() for part in parts]
     deflated = zlib.compress(b"".join((*planes, np.packbits(occupied).tobytes())), 1)

@@ -85,12 +85,9 @@ class Head(NamedTuple):
 
 def digest(*parts: bytes | str | int) -> bytes:
     """Return 16 bytes that tell these parts, in this order, from any others."""
-    hashed = blake2b(digest_size=16)
-    for part in parts:
-        data = part if isinstance(part, bytes) else str(part).encode("ascii")
-        hashed.update(b"%d:" % len(data))
-        hashed.update(data)
-    return hashed.digest()
+    data = [part if isinstance(part, bytes) else str(part).encode("ascii") for part in parts]
+    sizes = ",".join([str(len(part)) for part in data])
+    return blake2b(b"".join((sizes.encode(), b":", *data)), digest_size=16).digest()
 
 
 def facts_digest(digests: Mapping[str, bytes]) -> bytes:

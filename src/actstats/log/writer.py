@@ -8,6 +8,7 @@ import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
@@ -150,31 +151,32 @@ class Writer:
         """Write all or nothing, and the head; ``known`` holds from then on."""
         self._db.execute("BEGIN IMMEDIATE")
         try:
-            self._write_head(known.head)
+            self._write_head(known)
             yield self._db
             self._db.execute("COMMIT")
         except BaseException:
             with suppress(sqlite3.Error):  # SQLite may have rolled back already
                 self._db.execute("ROLLBACK")
-            if self._is_there(known.head):  # interrupted right behind the end
+            if self._is_there(known.digest):  # interrupted right behind the end
                 self._known = known
             raise
         self._known = known
 
-    def _write_head(self, head: Head) -> None:
+    def _write_head(self, known: _Known) -> None:
         """Write the head over the one that this writer left there."""
+        head = known.head
         changed = self._db.execute(
             "UPDATE head SET windows = ?, last_window = ?, facts = ?, closed = ?, digest = ? "
             "WHERE id = 1 AND digest = ?",
-            (*head, head.digest(), self._known.head.digest()),
+            (*head, known.digest, self._known.digest),
         )
         if changed.rowcount != 1:
             raise RecordingFileError("another recorder writes to the file.")
 
-    def _is_there(self, head: Head) -> bool:
+    def _is_there(self, digest: bytes) -> bool:
         with suppress(sqlite3.Error):
             found = self._db.execute("SELECT digest FROM head WHERE id = 1").fetchone()
-            return found is not None and found[0] == head.digest()
+            return found is not None and found[0] == digest
         return False
 
     def _move(self, written: int) -> None:
@@ -251,6 +253,11 @@ class _Known:
             if name.startswith(prefix)
         }
         return cls(contents.head, contents.digests, layouts)
+
+    @cached_property
+    def digest(self) -> bytes:
+        """The digest of the head."""
+        return self.head.digest()
 
     def opened(self) -> _Known:
         """Return the same of a file whose run goes on."""
