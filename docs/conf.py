@@ -31,6 +31,7 @@ extensions = [
     "sphinx_design",
     "sphinx_gallery.gen_gallery",
     "offline_inventories",
+    "pictures",
 ]
 exclude_patterns = ["_ext", "tutorials/*.ipynb", "tutorials/*.py", "tutorials/*.md5"]
 default_role = "code"  # docstrings are read in a terminal first: `x` is code there

