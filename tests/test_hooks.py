@@ -12,6 +12,7 @@ from torch.nn.utils.rnn import pack_padded_sequence
 from torch.utils.checkpoint import checkpoint
 
 from actstats import ActivationRecorder, TensorStats
+from actstats._torch import watch_gradient
 from claims import (
     Watched,
     assert_recorded,
@@ -500,6 +501,39 @@ def test_gradient_penalty():
         grad.square().sum().backward()
     assert recorder["1"].calls == 1
     assert recorder["1:grad"].calls == 1
+
+
+@pytest.mark.parametrize("first", [True, False], ids=["before", "after"])
+def test_gradient_hooks_stand_beside_the_users_own(first):
+    net, x, handles, seen = nn.Sequential(nn.Linear(3, 4), nn.Tanh()), torch.randn(8, 3), [], []
+
+    def own(module, args, output):
+        handles.append(output.register_hook(lambda grad: seen.append(grad) or 2 * grad))
+
+    recorder = ActivationRecorder(net, capture="grad", strict=True)
+    if first:
+        net[1].register_forward_hook(own)
+    with recorder:
+        if not first:
+            net[1].register_forward_hook(own)
+        for _ in range(4):
+            net(x).sum().backward()
+        left = net(x)
+        handles[-1].remove()
+        left.sum().backward()
+    assert len(seen) == 4
+    assert recorder["1:grad"].calls == recorder["0:grad"].calls == 5
+    assert recorder["1:grad"].max == (2.0 if first else 1.0)  # hooks run as they were registered
+
+
+def test_a_torch_without_the_private_way_to_watch_a_gradient():
+    class Output:
+        def register_hook(self, hook):
+            self.hook = hook
+
+    output = Output()
+    watch_gradient(output, len)
+    assert output.hook is len
 
 
 def test_a_parameter_as_output_gets_no_pile_of_hooks():

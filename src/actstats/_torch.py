@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, TypeVar
 
@@ -17,7 +18,6 @@ __all__ = [
     "innermost_mode",
     "interpreted",
     "is_compiling",
-    "is_plain",
     "keep_effects",
     "plain",
     "quiet",
@@ -26,6 +26,7 @@ __all__ = [
     "unobservable",
     "unreadable",
     "untraceable",
+    "watch_gradient",
 ]
 
 _F = TypeVar("_F", bound=Callable[..., Any])
@@ -51,11 +52,6 @@ function_mode: Callable[[], bool] = getattr(
 )
 
 
-def is_plain() -> bool:
-    """Tell whether torch runs as it mostly does: nobody traces, transforms or watches calls."""
-    return not is_tracing() and functorch_level() is None and not function_mode()
-
-
 def in_backward() -> bool:
     """Tell whether autograd is running a backward pass (then a forward is a recompute)."""
     return graph_task() != -1
@@ -64,6 +60,23 @@ def in_backward() -> bool:
 def has_gradient(tensor: Tensor) -> bool:
     """Tell whether backward will bring a gradient of this tensor by."""
     return torch.is_grad_enabled() and tensor.requires_grad and not tensor.is_leaf
+
+
+def watch_gradient(tensor: Tensor, hook: Callable[[Tensor], None]) -> None:
+    """Call a hook with the gradient of an output: `register_hook`, at half its cost.
+
+    What is left out is the handle to remove the hook by, which takes most of the time.
+    """
+    hooks: Any
+    try:
+        hooks, register = tensor._backward_hooks, tensor.grad_fn._register_hook_dict  # type: ignore[union-attr]
+    except AttributeError:  # another torch
+        tensor.register_hook(hook)
+        return
+    if hooks is None:
+        hooks = tensor._backward_hooks = OrderedDict()
+        register(tensor)
+    hooks[hook] = hook  # a key that no handle has: theirs are numbers
 
 
 def innermost_mode() -> Any:

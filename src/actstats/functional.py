@@ -72,6 +72,7 @@ class FunctionalMode(TorchFunctionMode):
         slot = self.slots.get(name)
         if slot is None:
             slot = Slot(caller.shared, name, caller.order, f"F.{kind}", activation)
+            slot.module = weakref.ref(_NOWHERE)
             self.slots[name] = slot
             caller.shared.slots.append(slot)
         return slot

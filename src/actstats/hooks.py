@@ -25,13 +25,13 @@ from actstats._torch import (
     in_backward,
     interpreted,
     is_compiling,
-    is_plain,
     is_tracing,
     plain,
     quiet,
     scaler_scale,
     unreadable,
     untraceable,
+    watch_gradient,
 )
 from actstats.activations import Activation
 from actstats.gate import make_gate
@@ -208,7 +208,7 @@ class Slot(_Hook):
         if shared.sought:
             shared.producers[id(output)] = (self, "", weakref.ref(output))
         if shared.watches and has_gradient(output):
-            output.register_hook(GradientHook(self, "", self.module, phase, None))
+            watch_gradient(output, GradientHook(self, "", phase, None))
         return None
 
     def run(self, module: nn.Module, args: Any, output: Any) -> None:
@@ -245,7 +245,7 @@ class Slot(_Hook):
             return 0
         call, phase = self._call_suffix(self.index), shared.current_phase()
         return shared.pending.add(
-            {p: GradientHook(self, call + p, self.module, phase, shared.mask) for p in watched}
+            {p: GradientHook(self, call + p, phase, shared.mask) for p in watched}
         )
 
     def replay_skip(self, path: str, reason: str) -> None:
@@ -343,7 +343,7 @@ class Slot(_Hook):
                 if "output" in shared.options.capture:
                     self._add("output", suffix, module, tensor, phase, shared.mask)
             if "grad" in shared.options.capture:
-                self._watch_gradient(suffix, module, tensor, phase, recompute)
+                self._watch_gradient(suffix, tensor, phase, recompute)
 
     def _observe_input(self, module: nn.Module, args: Any, kwargs: Mapping[str, Any]) -> None:
         phase = self.shared.current_phase()
@@ -393,16 +393,13 @@ class Slot(_Hook):
         self._check_width(leaf, x, axis)
         leaf.kernel.judge(x, leaf.state, unit_axis=axis, step=self.shared.step)
 
-    def _watch_gradient(
-        self, suffix: str, module: nn.Module, tensor: Tensor, phase: str, recompute: bool
-    ) -> None:
+    def _watch_gradient(self, suffix: str, tensor: Tensor, phase: str, recompute: bool) -> None:
         if not has_gradient(tensor):
             return
         if recompute and self.per_call:
             self.shared.skip(f"{self.name}:grad", RECOMPUTED)
         else:
-            hook = GradientHook(self, suffix, weakref.ref(module), phase, self.shared.mask)
-            tensor.register_hook(hook)
+            watch_gradient(tensor, GradientHook(self, suffix, phase, self.shared.mask))
 
     def _masked(self, x: Tensor, leaf: Leaf, mask: Mask | None) -> tuple[Tensor, int | None]:
         """Leave masked samples out; the mask's axes are the first ones beside the units'."""
@@ -519,37 +516,45 @@ class InputHook(_Hook):
 class GradientHook(_Hook):
     """Tensor hook on an output: sees the gradient with respect to it, once per forward."""
 
-    __slots__ = ("fired", "mask", "module", "phase", "slot", "suffix")
+    __slots__ = ("fired", "mask", "phase", "slot", "suffix")
 
-    def __init__(
-        self,
-        slot: Slot,
-        suffix: str,
-        module: Callable[[], nn.Module | None],
-        phase: str,
-        mask: Mask | None,
-    ) -> None:
+    def __init__(self, slot: Slot, suffix: str, phase: str, mask: Mask | None) -> None:
         self.slot = slot
         self.suffix = suffix
-        self.module = module
         self.phase = phase
         self.mask = mask
         self.fired = False
 
+    @interpreted
+    def __call__(self, grad: Tensor) -> None:
+        """Observe a gradient; one like the last ones by the kernel's short way."""
+        slot = self.slot
+        shared = slot.shared
+        if (
+            is_compiling()
+            or self.fired
+            or self.suffix
+            or self.mask is not None
+            or shared.grad_scale is not None
+            or not shared.active
+            or is_tracing()
+            or functorch_level() is not None
+            or function_mode()
+        ):
+            return _Hook.__call__(self, grad)
+        leaf = slot.quick_gradients.get(self.phase)
+        if leaf is None or not slot.repeats(leaf, grad):
+            return self.run(grad)
+        self.fired = True
+        return None
+
     def run(self, grad: Tensor) -> None:
         """Observe a gradient."""
-        slot, shared = self.slot, self.slot.shared
-        if not shared.active or slot.dead:
-            return
-        if not (self.fired or self.suffix) and self.mask is None and shared.grad_scale is None:
-            leaf = slot.quick_gradients.get(self.phase)
-            if leaf is not None and is_plain() and slot.repeats(leaf, grad):
-                self.fired = True
-                return
-        slot.guarded(self._observe, grad)
+        if self.slot.shared.active and not self.slot.dead:
+            self.slot.guarded(self._observe, grad)
 
     def _observe(self, grad: Tensor) -> None:
-        slot, shared, module = self.slot, self.slot.shared, self.module()
+        slot, shared, module = self.slot, self.slot.shared, self.slot.module()
         reason = untraceable() or unreadable(grad)
         if self.fired:
             reason = "backward ran again through the same forward"

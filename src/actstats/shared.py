@@ -146,6 +146,7 @@ class Shared:
             logger.warning("%s is not recorded any more: %s", slot.name, error, exc_info=error)
         slot.dead = True
         slot.quick.clear()
+        slot.quick_gradients.clear()
 
     # ---- where a forward begins and ends --------------------------------------------------------
 
