@@ -47,7 +47,7 @@ FLOAT32_MAX = float(np.finfo(np.float32).max)
 FLOAT32_TINY = np.float32(2.0**-149)
 SCRATCH = TILE + 7 * STRIP + TILE // 2  # words: a tile, the sums of a strip, places
 LAST_PLACE = W.PIECES * (1 - 2.0**-40)
-WORDS = 0x328B16CB  # checksum of `_words.py`: a change there has to be a change here
+WORDS = 0x1EB5D122  # checksum of `_words.py`: a change there has to be a change here
 SUMS = {"reassoc", "contract", "nsz"}
 
 
@@ -245,22 +245,27 @@ def _scatter_private(v, private, stride, shift):
 
 
 @njit(nogil=True)
-def _scatter_asymptote(v, places, near, width, first, shift):
+def _scatter_asymptote(v, places, state, w, shift):
     """Count the distance to plus or minus one: at one, in its bins, farther away."""
-    places, width, first = places[: len(v)], np.int32(width), np.int32(first)
+    places = places[: len(v)]
+    at, width = np.int32(w[W.AT_ASYMPTOTE]), np.int32(w[W.ASYMPTOTE_BINS])
+    first = np.int32(w[W.ASYMPTOTE_FIRST])
     for i in range(len(v)):  # apart from the counting, so that this loop vectorises
         x = _narrow(v[i])
         size = abs(x)
         distance = np.uint32(_bits(np.float32(1) - size))
         # 0.5 belongs to the last bin; what is just below it is also half, rounded, from one
         distance = np.uint32(distance - np.uint32(size == np.float32(0.5)))
-        place = np.int32(np.int32(np.uint32(distance >> shift)) - first)
-        place = place if place > np.int32(-1) else np.int32(-1)
-        place = place if place < width else width
-        side = np.int32(np.int32(x > np.float32(0)) * np.int32(width + np.int32(2)))
-        places[i] = np.uint32(np.int32(np.int32(place + np.int32(1)) + side))
+        near = np.int32(np.int32(np.uint32(distance >> shift)) - first)
+        side = np.int32(x > np.float32(0))
+        place = np.int32(np.int32(at + near) + np.int32(side * width))
+        place = place if near >= np.int32(0) else np.int32(np.int32(W.MINUS_ONE) - side)
+        # of what is farther away nothing is kept; neighbours need not wait for each other
+        spare = np.int32(np.int32(W.SPARE) + np.int32(np.int32(i) & np.int32(W.SPARES - 1)))
+        places[i] = np.uint32(place if near < width else spare)
     for i in range(len(v)):
-        near[places[i]] += 1
+        state[places[i]] += 1
+    state[W.SPARE : W.SPARE + W.SPARES] = 0
 
 
 @njit(nogil=True)
@@ -464,7 +469,7 @@ def _even_tile(v, width, keep, w, f, gate):
 @njit(nogil=True)
 def _take(v, width, keep, w, f, state, floats, bins, gate, step):
     """Take in one tile."""
-    edges = bins[3]
+    edges = bins[2]
     least, largest, zeros = _survey(v)
     odd = largest >= _ordered(_like(v, np.inf)) or least <= _ordered(_like(v, -np.inf))
     if odd:
@@ -503,7 +508,7 @@ def _placed_of(v, place):
 @njit(nogil=True)
 def _fill(v, w, state, bins, signed_zeros):
     """Add a tile to the histograms."""
-    private, near, places, _ = bins
+    private, places, _ = bins
     shift, size = np.uint32(w[W.SHIFT]), w[W.BINS]
     histogram = state[w[W.AT_HISTOGRAM] : w[W.AT_HISTOGRAM] + size]
     if len(private):
@@ -515,28 +520,17 @@ def _fill(v, w, state, bins, signed_zeros):
         histogram[size // 2] -= minus
         histogram[0] += minus
     if w[W.ASYMPTOTE_BINS]:
-        _scatter_asymptote(v, places, near, w[W.ASYMPTOTE_BINS], w[W.ASYMPTOTE_FIRST], shift)
+        _scatter_asymptote(v, places, state, w, shift)
 
 
 @njit(nogil=True)
-def _flush(private, near, w, state):
-    """Add the private counts to the state's, and empty them."""
+def _flush(private, w, state):
+    """Add the private counts to the state's."""
     size, stride = w[W.BINS], w[W.BINS] + PADDING
     histogram = state[w[W.AT_HISTOGRAM] : w[W.AT_HISTOGRAM] + size]
-    if len(private):
-        for i in range(size):
-            histogram[i] += np.int64(private[i]) + private[i + stride]
-            histogram[i] += np.int64(private[i + 2 * stride]) + private[i + 3 * stride]
-        private[:] = 0
-    width = w[W.ASYMPTOTE_BINS]
-    if width:
-        bins, stride = state[w[W.AT_ASYMPTOTE] : w[W.AT_ASYMPTOTE] + 2 * width], width + 2
-        state[W.MINUS_ONE] += near[0]
-        state[W.PLUS_ONE] += near[stride]
-        for i in range(width):
-            bins[i] += near[i + 1]
-            bins[i + width] += near[i + 1 + stride]
-        near[:] = 0
+    for i in range(size if len(private) else 0):
+        histogram[i] += np.int64(private[i]) + private[i + stride]
+        histogram[i] += np.int64(private[i + 2 * stride]) + private[i + 3 * stride]
 
 
 @njit(nogil=True)
@@ -756,17 +750,14 @@ def _run(plan, source, tile, scratch, step):
     )
     worth_it = w[W.OBSERVED] and 4 * w[W.BINS] <= values < INT32_SAFE
     counts = HISTOGRAMS * (w[W.BINS] + PADDING) if worth_it else 0
-    nears = 2 * (w[W.ASYMPTOTE_BINS] + 2) if w[W.ASYMPTOTE_BINS] else 0
-    half = (counts + 1) // 2  # words of int64 that hold the int32 counts
-    memory = np.zeros(half + nears, np.int64)
+    memory = np.zeros(counts, np.int32)
     private = carray(_pointer(np.int64(memory.ctypes.data)), counts, np.int32)
-    near = carray(_pointer(np.int64(memory.ctypes.data) + 8 * half), nears, np.int64)
-    bins = (private, near, places, edges)
+    bins = (private, places, edges)
     if w[W.ROWS]:
         _rows(source, tile, keep, w, f, state, floats, bins, gate, step)
     else:
         _runs(source, tile, keep, w, f, state, floats, bins, gate, step)
-    _flush(private, near, w, state)
+    _flush(private, w, state)
     memory[:1] = 0  # it lives until here
 
 

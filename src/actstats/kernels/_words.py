@@ -34,6 +34,7 @@ PIECES, PER_ONE, COEFFICIENTS = 2048, 32, 6  # of a table: polynomials on pieces
 # The head of a state's memory, in the order of `Layout`.
 CALLS, ALL, ZEROS, NAN, POSINF, NEGINF, PLUS_ONE, MINUS_ONE = range(8)
 LEAST, LARGEST, OPENNESS, BROKEN = 8, 9, 10, 11
+SPARE, SPARES = 12, 4  # words that nothing is kept in
 NEVER = 1 << 62  # minus the step stands at BROKEN
 N, HIGH, LOW, M2, ABSOLUTE = range(5)  # rows of the moments
 SEEN, ACTIVE, SATURATED_LOW, SATURATED_HIGH, LAST = range(5)  # rows of what is judged
