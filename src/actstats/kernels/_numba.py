@@ -600,10 +600,10 @@ def _end(samples, units, width, c, keep, w, state, floats, step):
     shift, sums, squares, absolutes, missing, hits = keep
     copies = width // units
     if units == 1:
-        sums[0], squares[0], absolutes[0] = _total(sums), _total(squares), _total(absolutes)
-        missing[0] = missing.sum()
+        sums[0], squares[0] = _total(sums[:width]), _total(squares[:width])
+        absolutes[0], missing[0] = _total(absolutes[:width]), missing[:width].sum()
         for side in range(3 if w[W.ACTIVITY] else 0):
-            hits[side, 0] = np.int32(hits[side].sum())
+            hits[side, 0] = np.int32(hits[side, :width].sum())
         copies = 1
     while copies > 1:  # columns of one unit: fold the later half onto the earlier
         half = copies // 2
@@ -650,7 +650,8 @@ def _rows(source, tile, keep, w, f, state, floats, bins, gate, step):
     dense = w[W.UNIT_STRIDE] == 1 and w[W.OUTER_STRIDE] == last and w[W.UNIT_FROM] == 0
     for c in range(w[W.UNIT_FROM], last, STRIP):
         units = min(STRIP, last - c)
-        width = STRIP // units * units  # several samples of few units side by side
+        # several samples of few units side by side, but not most of them: they are added up again
+        width = min(STRIP // units, max(1, w[W.OUTER_TO] * inner // 16)) * units
         per_tile = TILE // units
         chunk = min(CHUNK, max(WIDE_CHUNK, 4 * per_tile))
         waiting = False
@@ -770,8 +771,8 @@ def _run(plan, source, tile, scratch, step):
 def _enter(plan, data, step, kind, wide):
     """Read a tensor of one kind of number in tiles of another."""
     w = carray(_pointer(plan), (W.WORDS,), np.int64)
-    scratch = np.empty(SCRATCH, np.int64)
-    at = np.int64(scratch.ctypes.data)
+    scratch = np.empty(SCRATCH + 8, np.int64)
+    at = (np.int64(scratch.ctypes.data) + 63) & -64
     source = carray(_pointer(data), w[W.EXTENT], kind)
     _run(plan, source, carray(_pointer(at), TILE, wide), at, step)
     scratch[0] = 0  # it lives until here
