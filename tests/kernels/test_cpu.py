@@ -13,6 +13,7 @@ import torch
 
 from actstats import TensorStats
 from actstats.kernels import Spec, State, cpu, reference
+from actstats.kernels import _words as W
 from claims import assert_identical, assert_same_integers, assert_stats_of
 from kernel_claims import (
     DTYPES,
@@ -256,3 +257,31 @@ def test_threads_leave_no_warning(threads):
         warnings.simplefilter("always")
         observed(cpu, varied(4000, 3)[::2], edges=(0.0, 1.0))
     assert [str(w.message) for w in caught] == []
+
+
+# ---- what is counted on the way -----------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("name", "with_activity"), [("relu", True), ("relu6", False)])
+def test_the_openness_of_relu_follows_from_what_is_active(name, with_activity):
+    x = torch.randn(70, 6, generator=torch.Generator().manual_seed(0)).relu()
+    x[3, 2] = float("nan")
+    state, want = (fed(k, x, gate=gate_of(name)) for k in (cpu, reference))
+    assert (state.plan.words[W.SLOPE] == W.SLOPE_ACTIVE) == with_activity
+    assert float(state.openness) == float(want.openness)
+    if with_activity:
+        assert float(state.openness) == int(state.judged[1].sum()) > 0
+
+
+def test_nothing_stays_in_the_words_that_bins_near_one_pass_by():
+    state = State(Spec(width=10, gate=gate_of("tanh"), asymptote=True))
+    cpu.observe(torch.randn(64, 10).tanh(), state)
+    assert int(state.asymptote.sum()) > 0
+    assert not state.memory[W.SPARE : W.SPARE + W.SPARES].any()
+
+
+@pytest.mark.parametrize("units", [1, 129, 10])
+@pytest.mark.parametrize("samples", [15, 16, 40, 300])
+def test_few_samples_leave_nothing_of_other_strips_behind(samples, units):
+    x = torch.randn(samples, units, generator=torch.Generator().manual_seed(samples)).relu()
+    assert_as_reference(cpu, x, gate=gate_of("relu"))

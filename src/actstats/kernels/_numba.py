@@ -47,7 +47,7 @@ FLOAT32_MAX = float(np.finfo(np.float32).max)
 FLOAT32_TINY = np.float32(2.0**-149)
 SCRATCH = TILE + 7 * STRIP + TILE // 2  # words: a tile, the sums of a strip, places
 LAST_PLACE = W.PIECES * (1 - 2.0**-40)
-WORDS = 0x1EB5D122  # checksum of `_words.py`: a change there has to be a change here
+WORDS = 0x6AF53EB7  # checksum of `_words.py`: a change there has to be a change here
 SUMS = {"reassoc", "contract", "nsz"}
 
 
@@ -440,7 +440,7 @@ def _odd_tile(v, width, keep, w, f, gate, head):
             for _ in range(w[W.INTERVALS + side]):
                 hits[side, j] += np.int32(bounds[at] <= x <= bounds[at + 1])
                 at += 2
-        if w[W.SLOPE]:
+        if w[W.SLOPE] and w[W.SLOPE] != W.SLOPE_ACTIVE:
             openness += _slope(x, w, f, table)
     return least, largest, openness, zeros
 
@@ -463,7 +463,7 @@ def _even_tile(v, width, keep, w, f, gate):
             if whole < len(v):
                 _count(v[whole:], len(v) - whole, low, high, hits[side])
             at += 2
-    return _open(v, w, f, table) if w[W.SLOPE] else 0.0
+    return _open(v, w, f, table) if w[W.SLOPE] and w[W.SLOPE] != W.SLOPE_ACTIVE else 0.0
 
 
 @njit(nogil=True)
@@ -595,7 +595,7 @@ def _total(values):
 
 
 @njit(nogil=True)
-def _end(samples, units, width, c, keep, w, state, floats, step):
+def _end(samples, units, width, c, keep, w, f, state, floats, step):
     """Add the sums of a strip to the state's units, from the c-th on."""
     shift, sums, squares, absolutes, missing, hits = keep
     copies = width // units
@@ -641,6 +641,9 @@ def _end(samples, units, width, c, keep, w, state, floats, step):
             judged[W.SATURATED_HIGH * columns + at] += hits[1, i]
             if active > 0:
                 judged[W.LAST * columns + at] = max(judged[W.LAST * columns + at], step)
+            if w[W.SLOPE] == W.SLOPE_ACTIVE:
+                inside, outside = f[W.SLOPE_AT + 2], f[W.SLOPE_AT + 3]
+                floats[W.OPENNESS] += active * inside + (seen - active) * outside
 
 
 @njit(nogil=True)
@@ -669,7 +672,7 @@ def _rows(source, tile, keep, w, f, state, floats, bins, gate, step):
                 elif waiting:
                     waiting = _settle(v, 0, units, width, keep[0])
                 _take(v, width, keep, w, f, state, floats, bins, gate, step)
-            _end(end - begin, units, width, c, keep, w, state, floats, step)
+            _end(end - begin, units, width, c, keep, w, f, state, floats, step)
 
 
 @njit(nogil=True)
@@ -721,7 +724,7 @@ def _runs(source, tile, keep, w, f, state, floats, bins, gate, step):
             _take(v, width, keep, w, f, state, floats, bins, gate, step)
             samples += count
             if samples >= CHUNK or outer == end:
-                _end(samples, one, width, c, keep, w, state, floats, step)
+                _end(samples, one, width, c, keep, w, f, state, floats, step)
                 samples = 0
 
 

@@ -29,6 +29,7 @@ WORDS = 48
 
 ACTIVE_REST, ACTIVE_THIRD, ACTIVE_NOT_THIRD = 1, 2, 3  # neither low nor high; third; all but it
 SLOPE_BOX, SLOPE_QUADRATIC, SLOPE_TABLE = 1, 2, 3
+SLOPE_ACTIVE = 4  # a box whose inside is what is active: counted with that
 PIECES, PER_ONE, COEFFICIENTS = 2048, 32, 6  # of a table: polynomials on pieces around zero
 
 # The head of a state's memory, in the order of `Layout`.

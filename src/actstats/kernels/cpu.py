@@ -14,6 +14,7 @@ from __future__ import annotations
 import importlib.util
 import itertools
 import logging
+import math
 import os
 import time
 from collections.abc import Callable
@@ -265,8 +266,8 @@ def _describe_gate(
     form = slopes.form_of(gate)
     parameters = words[W.SLOPE_AT : W.SCALE].view(np.float64)
     if isinstance(form, slopes.Box):
-        words[W.SLOPE] = W.SLOPE_BOX
         box = inward(open_interval(form.low, form.high), tile)
+        words[W.SLOPE] = W.SLOPE_ACTIVE if _is_active(box, rounded, active, tile) else W.SLOPE_BOX
         parameters[:4] = *box, form.inside, form.outside
     elif isinstance(form, slopes.Quadratic):
         words[W.SLOPE] = W.SLOPE_QUADRATIC
@@ -275,6 +276,19 @@ def _describe_gate(
         words[W.SLOPE], words[W.TABLE] = W.SLOPE_TABLE, form.coefficients.ctypes.data
         return (bounds, form.coefficients), False
     return (bounds,), form is None and gate.slope is not None
+
+
+def _is_active(
+    box: tuple[float, float],
+    sides: list[list[tuple[float, float]]],
+    active: str,
+    tile: torch.dtype,
+) -> bool:
+    """Tell whether active samples are just those in the box, as for ReLU: above all low ones."""
+    if active != "rest" or sides[1] or len(sides[0]) != 1:
+        return False
+    above = inward(open_interval(sides[0][0][1], math.inf), tile)
+    return sides[0][0][0] == -math.inf and box == above
 
 
 _ACTIVE = {"rest": W.ACTIVE_REST, "third": W.ACTIVE_THIRD, "not third": W.ACTIVE_NOT_THIRD}
