@@ -31,7 +31,7 @@ def number(name: str, value: Any) -> float:
     """Return what ``float`` makes of a scalar."""
     try:
         return float(value.detach() if isinstance(value, Tensor) else value)
-    except (TypeError, ValueError, RuntimeError) as error:
+    except (TypeError, ValueError, RuntimeError, OverflowError) as error:
         raise ValueError(f"scalar `{name}` must be a number; got {value!r}.") from error
 
 

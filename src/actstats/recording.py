@@ -200,7 +200,8 @@ class Window(Mapping[str, TensorStats]):
 
     def map(self, change: Any) -> Window:
         """Return the window with ``change(stats)`` for each site's statistics."""
-        return replace(self, stats={site: change(stats) for site, stats in self.stats.items()})
+        changed = {site: change(stats) for site, stats in self.stats.items()}
+        return replace(self, stats=SiteTable.from_stats(changed))
 
     def __repr__(self) -> str:
         return (

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
+from threading import RLock
 from typing import TYPE_CHECKING, Any
+from weakref import WeakMethod
 
 from actstats.packing import pack_scalars, pack_window, unpack_scalars
 from actstats.recording import Scalar, Window
-from actstats.shared import Shared
+from actstats.shared import Shared, logger
 from actstats.sites import Site
 from actstats.windows import Closing, Windows, take
 
@@ -16,6 +18,8 @@ if TYPE_CHECKING:
     from actstats.log.live import Log
 
 __all__ = ["Run"]
+
+MOST_STEPS = 1 << 62
 
 
 def _nothing() -> Mapping[str, Any]:
@@ -63,6 +67,10 @@ class Run:
         self.listeners: list[Callable[[Window], None]] = []
         self.metadata: dict[str, Any] = {}
         self.describe: Callable[[], Mapping[str, Any]] = _nothing
+        self._begun = False  # some step has ended
+        self._lock = RLock()
+        if log is not None:
+            log.owner = WeakMethod(self.finish)
         self.forget()
 
     def forget(self) -> None:
@@ -91,19 +99,24 @@ class Run:
     # ---- steps -----------------------------------------------------------------------------------
 
     def end_step(self, scalars: Mapping[str, Scalar]) -> None:
-        """Close the open step, and the window if it is full."""
+        """Close the open step, and the window if it is full; one thread at a time."""
+        with self._lock:
+            self._end_step(scalars)
+
+    def _end_step(self, scalars: Mapping[str, Scalar]) -> None:
         for name, scalar in scalars.items():
             known = self._scalars.get(name)
             self._scalars[name] = scalar if known is None else known.merge(scalar)
+        self._begun = True
         self._steps_open += 1
         self._steps += 1
         self._last = self.step
+        self.step += 1  # first, so that an interrupt below leaves no step twice
         self._seen |= self.shared.observed
         self.shared.observed = False
         self.windows.settle(wait=False)
         if self._steps_open >= self.windows.width:
-            self.close_window(self.step + 1)
-        self.step += 1
+            self.close_window(self.step)
         shared = self.shared
         shared.step = self.step
         shared.active = self._steps % self.every == 0 and not shared.forked
@@ -122,8 +135,8 @@ class Run:
         ValueError
             If it goes backwards; only a run that goes on in a file may, before its first step.
         """
-        first = 0 if self.log is not None and not self._steps else self.step
-        if isinstance(step, bool) or not isinstance(step, int) or step < first:
+        first = 0 if self.log is not None and not self._begun else self.step
+        if isinstance(step, bool) or not isinstance(step, int) or not first <= step < MOST_STEPS:
             raise ValueError(f"`step` must be an integer of at least {first}; got {step!r}.")
         if step < self.step and self.log is not None:
             self.log.rewind(step)
@@ -154,21 +167,25 @@ class Run:
 
     def all_windows(self) -> list[Window]:
         """Return every window in order of time, those that lie in the file and the open one too."""
+        closed = list(self.windows)
         if self.log is not None and self.windows.spilled:
-            closed = list(self.log.recording().windows)
-        else:
-            closed = list(self.windows)
+            try:
+                closed = [*self.windows.restored, *self.log.own_windows()]
+            except Exception as error:  # then those in memory, merged, have to do
+                logger.warning("%s cannot be read: %s", self.log.path, error)
         return sorted((*closed, *self.open_windows()), key=lambda w: (w.first_step, w.last_step))
 
     # ---- who is told -----------------------------------------------------------------------------
 
     def _tell(self) -> None:
         """Hand windows that have closed to the file, and to those who listen."""
-        arrived, self.windows.arrived = self.windows.arrived or [], []
+        waiting = self.windows.arrived or []
+        arrived = tuple(waiting)
         if self.log is not None:
-            self.log.append(arrived, self.facts)
+            self.log.append(waiting, self.facts)
             if self.fixed is not None and not self.log.trouble:
                 self.windows.spill()
+        waiting.clear()
         for window in arrived:
             for listener in tuple(self.listeners):
                 listener(window)
@@ -180,12 +197,15 @@ class Run:
         """
         if self.log is None or self.shared.forked:
             return
-        self._seen |= self.shared.observed
-        self.close_window(self.step)
-        self.shared.observed = False
-        self.windows.settle()
-        if self.windows.arrived:
-            self._tell()
+        try:
+            self._seen |= self.shared.observed
+            self.close_window(self.step)
+            self.shared.observed = False
+            self.windows.settle()
+            if self.windows.arrived:
+                self._tell()
+        except Exception as error:  # a device that failed, say; it must not hide the user's error
+            logger.warning("the open window is lost: %s", error, exc_info=error)
         self.log.close(self.facts)
 
     # ---- resuming --------------------------------------------------------------------------------
@@ -217,11 +237,14 @@ class Run:
             self.windows.width = state["width"]
         self.shared.active = self._steps % self.every == 0
         self.windows.restore(closed)
+        self.windows.restored = list(closed)
         self.windows.dropped = dict.fromkeys(state["dropped"])
         self.carried = list(carried)
         self._resumed = {site.key: site for site in (Site(**fields) for fields in state["sites"])}
         self._scalars = unpack_scalars(state["scalars"])
         if self.log is not None:
+            if not self.log.windows:
+                self.log.pending = list(closed)
             self.log.rewind(self._first)
 
     def facts(self) -> dict[str, Any]:

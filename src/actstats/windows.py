@@ -124,6 +124,8 @@ class Windows:
         What was given up to fit the budget, in order, as keys.
     arrived : list of Window or None
         Windows as they closed, before any merging, until they are taken; None: not kept.
+    restored : list of Window
+        What a resumed run began with.
     spilled : bool
         Whether older windows are merged here because they lie in a file one by one.
     """
@@ -135,6 +137,7 @@ class Windows:
         self.width = every if fixed is None else fixed
         self.dropped: dict[str, None] = {}
         self.arrived: list[Window] | None = None
+        self.restored: list[Window] = []
         self.spilled = False
         self._by_phase: dict[str, list[Window]] = {}
         self._pending: deque[Closing] = deque()
@@ -204,8 +207,8 @@ class Windows:
     def spill(self) -> None:
         """Keep the latest windows of each phase and the sum of the others, which are in a file."""
         for held in self._by_phase.values():
-            while len(held) > FLOOR:
-                held[:2] = [held[0].merge(held[1])]
+            if len(held) > 2 * FLOOR:  # many at once: it costs little more than two
+                held[:-FLOOR] = [Window.sum(held[:-FLOOR])]
                 self.spilled = True
 
     @property

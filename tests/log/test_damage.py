@@ -44,7 +44,7 @@ def files(tmp_path_factory):
         one = Writer(live)
         for window in RECORDING.windows[:2]:
             one.append([window], facts_of(RECORDING))
-        one._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        one._move(2 * writer.CHECKPOINT)
         one.append(RECORDING.windows[2:], {})
         killed = folder / "killed"
         for end in ("", "-wal"):
@@ -94,7 +94,7 @@ def contents(file: Path) -> dict[str, bytes]:
 
 @pytest.fixture
 def no_wait(monkeypatch):
-    monkeypatch.setattr("actstats.log.reader._is_changing", lambda path: False)
+    monkeypatch.setattr("actstats.log.reader.TRIES", 0)
 
 
 @pytest.mark.parametrize(("which", "stride"), [(0, 1), (1, 5)], ids=["closed", "killed"])
@@ -160,6 +160,17 @@ def test_what_is_whole_can_be_salvaged(files, tmp_path):
     assert [w.first_step for w in found.windows] == [0, 1]
     assert found["a"].count == 160
     assert "read in part from run: window 3 is damaged" in found.notes[-1]
+
+
+@pytest.mark.parametrize(
+    "statement",
+    ["UPDATE head SET closed = 7", "UPDATE facts SET value = '{}' WHERE name = 'metadata'"],
+)
+def test_a_damaged_fact_or_head_costs_no_window(files, tmp_path, statement):
+    found = actstats.load(changed(files, tmp_path, statement), salvage=True)
+    assert len(found.windows) == 3
+    assert found["a"].count == 240
+    assert "read in part" in found.notes[-1]
 
 
 def test_a_lost_side_file_is_told_and_can_be_done_without(files, tmp_path):
@@ -242,7 +253,7 @@ class Forger(Writer):
     """Writes facts and rows as they are given, with digests that are right."""
 
     def forge(self, facts, rows=()):
-        change = writer._Change(self._known, {})
+        change = writer._Change(self.known, {})
         for name, text in facts.items():
             change._fact(name, text)
         for row in rows:

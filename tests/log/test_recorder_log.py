@@ -8,6 +8,8 @@ import sqlite3
 import subprocess
 import sys
 import textwrap
+import threading
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -16,6 +18,7 @@ from torch import nn
 
 import actstats
 from actstats import ActivationRecorder, RecordingFileError, make_mlp
+from actstats.log.live import Log
 from claims import assert_identical
 
 
@@ -91,7 +94,7 @@ def test_windows_of_fixed_width_lie_in_the_file_alone(net, path):
             net(torch.randn(8, 2))
             recorder.step(loss=1.0)
             beside.step(loss=1.0)
-        assert len(recorder._run.windows) < 10
+        assert len(recorder._run.windows) <= 16
         assert_same(recorder.recording, beside.recording)
         for site in beside:
             assert recorder[site].count == beside[site].count
@@ -214,6 +217,117 @@ def test_a_run_may_say_itself_where_it_goes_on(net, path):
     assert [w.first_step for w in actstats.load(path).windows] == [0, 1, 2]
 
 
+def test_a_step_that_is_refused_or_sees_nothing_removes_nothing(net, path):
+    with ActivationRecorder(net, log=path) as recorder:
+        train(net, recorder, 5)
+    with ActivationRecorder(net, log=path) as recorder:
+        with pytest.raises(ValueError, match="scalar `loss` must be a number"):
+            recorder.step(step=0, loss="oops")
+        recorder.step(step=0)
+    assert len(actstats.load(path).windows) == 5
+
+
+def test_forgetting_in_every_epoch_removes_nothing(net, path):
+    recorder = ActivationRecorder(net, log=path)
+    with recorder:
+        train(net, recorder, 4)
+        recorder.reset()
+        with pytest.raises(ValueError, match="`step` must be an integer of at least 4"):
+            recorder.step(step=0)
+        train(net, recorder, 4)
+    assert [w.first_step for w in actstats.load(path).windows] == list(range(8))
+
+
+def test_a_window_that_spans_the_step_stays_and_is_named(net, path, caplog):
+    with ActivationRecorder(net, log=path, window=10) as recorder:
+        train(net, recorder, 30)
+    with ActivationRecorder(net, log=path, window=10) as recorder:
+        net(torch.randn(8, 2))
+        recorder.step(step=15)
+    spans = [(w.first_step, w.last_step) for w in actstats.load(path).windows]
+    assert spans == [(0, 9), (10, 19), (15, 15)]
+    assert "1 windows from step 15 on are of a run that ended" in caplog.text
+    assert "the window of steps 10 to 19 stays" in caplog.text
+
+
+def test_windows_that_wait_are_rewound_too(net, path, monkeypatch):
+    recorder = ActivationRecorder(net, log=path)
+    with recorder:
+        train(net, recorder, 2)
+        state = recorder.state_dict()
+        failing = Failing(monkeypatch, OSError("no space"))
+        train(net, recorder, 3)
+        recorder.load_state_dict(state)
+        failing.broken = False
+        train(net, recorder, 1)
+    assert [w.first_step for w in actstats.load(path).windows] == [0, 1, 2]
+
+
+def test_a_state_loaded_beside_a_new_file_is_in_it(net, path):
+    recorder = ActivationRecorder(net)
+    with recorder:
+        train(net, recorder, 3)
+    again = ActivationRecorder(net, log=path)
+    again.load_state_dict(recorder.state_dict())
+    with again:
+        train(net, again, 1)
+    assert [w.first_step for w in actstats.load(path).windows] == [0, 1, 2, 3]
+
+
+def test_what_an_earlier_run_told_is_kept(net, path):
+    with ActivationRecorder(net, log=path) as recorder:
+        recorder.metadata["lr"] = 0.1
+        train(net, recorder, 2)
+    other = nn.Sequential(nn.Linear(2, 3))
+    with ActivationRecorder(other, log=path) as recorder:
+        recorder.metadata["lr"] = 0.2
+        train(other, recorder, 1)
+    found = actstats.load(path)
+    assert found.sites["act1"].activation == "relu"
+    assert found.sites["0"].module_type == "Linear"
+    assert found.metadata["lr"] == 0.2
+    assert [run["lr"] for run in found.metadata["earlier"]] == [0.1]
+
+
+def test_a_site_that_comes_late_is_known_at_once(path):
+    modules = nn.ModuleDict({"a": nn.Linear(2, 2), "b": nn.ReLU()})
+    with ActivationRecorder(dict(modules), log=path) as recorder:
+        for step in range(12):
+            y = modules["a"](torch.randn(8, 2))
+            if step >= 9:
+                modules["b"](y)
+            recorder.step()
+        found = actstats.load(path)
+        assert found.sites["b"].activation == "relu"
+        assert found.never_called == {}
+
+
+def test_what_is_read_is_this_run_in_memory_or_not(net, path):
+    with ActivationRecorder(net, log=path, window=1) as recorder:
+        train(net, recorder, 20)
+    again = ActivationRecorder(net, log=path, window=1)
+    with again:
+        for n in range(1, 30):
+            train(net, again, 1)
+            assert len(again.recording.windows) == n
+            assert again.recording["act1"].count == again["act1"].count == 40 * n
+
+
+def test_the_file_is_not_read_again_when_the_recorder_comes_back(net, path, monkeypatch):
+    recorder = ActivationRecorder(net, log=path)
+    with recorder:
+        train(net, recorder, 3)
+
+    def fail(*_, **__):
+        raise AssertionError("read again")
+
+    monkeypatch.setattr("actstats.log.writer.read", fail)
+    with recorder:
+        train(net, recorder, 3)
+    monkeypatch.undo()
+    assert len(actstats.load(path).windows) == 6
+
+
 def test_forgetting_leaves_the_file_as_it_is(net, path):
     with ActivationRecorder(net, log=path) as recorder:
         train(net, recorder, 3)
@@ -325,15 +439,52 @@ def test_another_file_in_its_place_is_left_alone(net, path, caplog):
     assert path.read_text() == "precious"
 
 
-def test_two_recorders_on_one_file_do_not_mix(net, path, caplog):
+def test_a_cell_that_is_run_again_goes_on_in_the_file(net, path, caplog):
+    recorder = ActivationRecorder(net, log=path, window=10).attach()
+    train(net, recorder, 3)
+    recorder = ActivationRecorder(net, log=path, window=10).attach()  # the first one is dropped
+    train(net, recorder, 3)
+    recorder.detach()
+    assert [(w.first_step, w.last_step) for w in actstats.load(path).windows] == [(0, 2), (3, 5)]
+    assert actstats.load(path)["fc1"].count == 6 * 40
+    assert "this run goes on in it, after step 2" in caplog.text
+    assert "cannot be written" not in caplog.text
+
+
+def test_of_two_recorders_on_one_file_the_later_one_has_it(net, path, caplog):
     first, second = ActivationRecorder(net, log=path), ActivationRecorder(net, log=path)
-    with first:
-        train(net, first, 3)
-    with second:
-        train(net, second, 2)
-        assert "another recorder writes to the file" in caplog.text
-        assert len(second.recording.windows) == 2
+    with first, second:
+        for _ in range(3):
+            net(torch.randn(8, 2))
+            first.step()
+            second.step()
+        assert any("another recorder" in note for note in first.recording.notes)
+    assert len(first.recording.windows) == 3
+    assert "3 windows are not in it: another recorder took it over" in caplog.text
     assert len(actstats.load(path).windows) == 3
+
+
+def test_a_file_that_another_process_writes_to_is_refused(net, path):
+    run = textwrap.dedent(
+        """
+        import sys, torch, actstats
+        net = actstats.make_mlp(2, [5], 1)
+        recorder = actstats.ActivationRecorder(net, log=sys.argv[1]).attach()
+        net(torch.zeros(8, 2))
+        recorder.step()
+        print("written", flush=True)
+        sys.stdin.read()
+        """
+    )
+    command = [sys.executable, "-c", run, path]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
+        assert other.stdout.readline() == b"written\n"
+        with pytest.raises(RecordingFileError, match="another process writes to it"):
+            ActivationRecorder(net, log=path)
+        assert len(actstats.load(path).windows) == 1
+    with ActivationRecorder(net, log=path) as recorder:
+        train(net, recorder, 1)
+    assert [w.first_step for w in actstats.load(path).windows] == [0, 1]
 
 
 def test_a_reader_does_not_hold_the_run_up(net, path, caplog):
@@ -358,6 +509,110 @@ def test_it_works_where_there_is_no_shared_memory(net, path, monkeypatch):
         want = recorder.recording
         assert_same(actstats.load(path), want)
     assert_same(actstats.load(path), want)
+
+
+def test_a_link_leads_to_the_file(net, path, tmp_path):
+    link = tmp_path / "link"
+    link.symlink_to(path)
+    with ActivationRecorder(net, log=link) as recorder:
+        train(net, recorder, 2)
+        assert len(actstats.load(link).windows) == 2
+        with pytest.raises(ValueError, match="a run writes to"):
+            recorder.recording.save(link)
+    recorder.recording.save(link)
+    assert link.is_symlink()
+    assert len(actstats.load(path).windows) == 2
+
+
+def test_windows_from_several_threads_are_all_there(net, path):
+    with ActivationRecorder(net, window=1) as recorder:
+        train(net, recorder, 1)
+    [window] = recorder.recording.windows
+    log = Log(path)
+
+    def write(thread):
+        for i in range(40):
+            step = 1000 * thread + i
+            log.append([replace(window, first_step=step, last_step=step)], dict)
+
+    threads = [threading.Thread(target=write, args=(n,)) for n in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    log.close(dict)
+    assert log.trouble == ""
+    steps = [w.first_step for w in actstats.load(path).windows]
+    assert sorted(steps) == [1000 * n + i for n in range(3) for i in range(40)]
+
+
+def test_metadata_of_any_kind_does_not_stop_the_run(net, path):
+    class Silent:
+        def __str__(self):
+            raise RuntimeError("no")
+
+    with ActivationRecorder(net, log=path) as recorder:
+        recorder.metadata["self"] = recorder.metadata
+        recorder.metadata.update(silent=Silent(), number=np.float32(0.5), tensor=torch.tensor(3))
+        train(net, recorder, 2)
+    metadata = actstats.load(path).metadata
+    assert (metadata["number"], metadata["tensor"]) == (0.5, 3)
+    assert metadata["silent"] == "a Silent that has no text"
+
+
+def test_what_is_too_large_to_be_read_is_not_written(net, path, caplog, monkeypatch):
+    monkeypatch.setattr("actstats.log.writer.MOST_TEXT", 20_000)
+    with ActivationRecorder(net, log=path) as recorder:
+        train(net, recorder, 1)
+        recorder.metadata["x"] = "a" * 30_000
+        train(net, recorder, 1)
+    assert "metadata is longer than" in caplog.text
+
+
+@pytest.mark.parametrize("step", [-1, 1 << 62, 10**400])
+def test_a_step_that_no_file_can_hold_is_refused(net, path, step):
+    with (
+        ActivationRecorder(net, log=path) as recorder,
+        pytest.raises(ValueError, match="`step` must be an integer"),
+    ):
+        recorder.step(step=step)
+
+
+def test_something_else_than_a_file_is_refused(net):
+    with pytest.raises(ValueError, match="is something else"):
+        ActivationRecorder(net, log="/dev/null")
+
+
+def test_an_interrupt_anywhere_in_a_step_leaves_every_window_once(net, path):
+    """Stops a step at each line of our own once, as Ctrl-C may."""
+    files = ("run.py", "live.py", "writer.py")
+    with ActivationRecorder(net, log=path, window=1, kernel="reference") as recorder:
+        train(net, recorder, 2)
+        for line in range(1, 400, 7):
+            seen = 0
+
+            def trace(frame, event, _, line=line):
+                nonlocal seen
+                if not frame.f_code.co_filename.endswith(files):
+                    return None
+                seen += event == "line"
+                if event == "line" and seen == line:
+                    raise KeyboardInterrupt
+                return trace
+
+            net(torch.randn(8, 2))
+            sys.settrace(trace)
+            try:
+                recorder.step()
+            except KeyboardInterrupt:
+                pass
+            finally:
+                sys.settrace(None)
+        train(net, recorder, 2)
+        assert recorder._run.log.trouble == ""
+    steps = [w.first_step for w in actstats.load(path).windows]
+    assert steps == sorted(set(steps)), "no window twice"
+    assert len(steps) > 40
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")

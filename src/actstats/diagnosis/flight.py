@@ -171,7 +171,7 @@ class FlightRecorder:
         if self._path is not None:
             try:
                 self._write(self._path)
-            except (OSError, sqlite3.Error) as error:
+            except (OSError, ValueError, sqlite3.Error) as error:
                 logger.warning("%s cannot be written: %s", self._path, error)
 
     def _write(self, path: Path) -> None:

@@ -37,6 +37,7 @@ MOST_BYTES = 1 << 28  # of one row; SQLite refuses a longer one before it is rea
 DAMAGE = (sqlite3.DatabaseError, UnicodeDecodeError, OverflowError)
 """What Python's SQLite raises for a damaged file; the second where it quotes damaged bytes."""
 
+PAUSE = 0.02  # seconds between tries
 TRIES = 5  # while another process writes
 
 
@@ -54,6 +55,8 @@ class Contents:
         Of the facts.
     last : bytes
         Digest of the last window.
+    last_step : int
+        The latest in any window; -1 where there is none.
     head : Head
         What the file claims; ``closed`` is 1 where the run ended by closing it.
     lost : str
@@ -64,6 +67,7 @@ class Contents:
     facts: dict[str, str] = field(default_factory=dict)
     digests: dict[str, bytes] = field(default_factory=dict)
     last: bytes = NOTHING
+    last_step: int = -1
     head: Head = field(default_factory=lambda: Head(0, NOTHING, b"", 0))
     lost: str = ""
 
@@ -102,17 +106,19 @@ def load(path: str | os.PathLike[str], *, salvage: bool = False) -> Recording:
     >>> actstats.load(path)
     Recording(5 sites x 3 windows, steps 0-2, train)
     """
-    path = Path(path)
+    path = Path(path).resolve()  # side files lie beside the file that a link leads to
     if not path.exists():
         raise FileNotFoundError(f"there is no file {str(path)!r}.")
     if not path.is_file():
         raise RecordingFileError(f"{path} is no file.")
-    for _ in range(TRIES - 1):
+    for attempt in range(TRIES):
+        before = _stamp(path)
         try:
             return _load(path, salvage)
         except RecordingFileError:
-            if not _is_changing(path):
+            if attempt and _stamp(path) == before:  # nobody is writing to it
                 raise
+            time.sleep(PAUSE)
     return _load(path, salvage)
 
 
@@ -124,13 +130,6 @@ def _load(path: Path, salvage: bool) -> Recording:
         raise RecordingFileError(f"{path}: {error}") from error
     except DAMAGE as error:
         raise RecordingFileError(f"{path} is no recording, or is damaged: {error}.") from error
-
-
-def _is_changing(path: Path) -> bool:
-    """Tell whether a run writes to the file: then what was read may have been half of a change."""
-    before = _stamp(path)
-    time.sleep(0.05)
-    return _stamp(path) != before
 
 
 def _stamp(path: Path) -> list[tuple[int, int]]:
@@ -191,8 +190,17 @@ def connect(path: Path, mode: str, timeout: float = 1.0) -> sqlite3.Connection:
 # ---- reading -------------------------------------------------------------------------------------
 
 
-def read(db: sqlite3.Connection, *, salvage: bool = False) -> Contents:
+def read(db: sqlite3.Connection, *, salvage: bool = False, keep: bool = True) -> Contents:
     """Return all that a file holds, every row checked.
+
+    Parameters
+    ----------
+    db : Connection
+        Of the file.
+    salvage : bool
+        Leave out what is damaged, and say so in ``lost``.
+    keep : bool
+        Whether to keep the windows; else they are only checked.
 
     Raises
     ------
@@ -202,20 +210,33 @@ def read(db: sqlite3.Connection, *, salvage: bool = False) -> Contents:
         If SQLite finds the file damaged.
     """
     _require_ours(db)
+    contents = Contents()
     db.execute("BEGIN")  # one state of the file, however it goes on
     try:
-        contents = Contents()
-        try:
-            contents.head = _head(db)
-            _read_facts(db, contents)
-            _read_windows(db, contents)
-        except (RecordingFileError, sqlite3.DatabaseError) as error:
-            if not salvage:
-                raise
-            contents.lost = str(error)
-        return contents
+        for part in (_read_head, _read_facts, _read_windows):
+            try:
+                part(db, contents, keep or salvage)
+            except (RecordingFileError, *DAMAGE) as error:
+                if not salvage:
+                    raise
+                contents.lost = contents.lost or str(error)
     finally:
         db.execute("ROLLBACK")
+    return contents
+
+
+def is_open(path: Path) -> bool:
+    """Tell whether a run writes to a file, or was killed while it did."""
+    if any(side.exists() for side in _sides(path)):
+        return True
+    if not path.exists():
+        return False
+    try:
+        with closing(connect(path, "ro")) as db:
+            _require_ours(db)
+            return not _head(db).closed
+    except (RecordingFileError, *DAMAGE):
+        return False  # it is something else
 
 
 def _require_ours(db: sqlite3.Connection) -> None:
@@ -247,29 +268,60 @@ def _head(db: sqlite3.Connection) -> Head:
     return head
 
 
-def _read_facts(db: sqlite3.Connection, contents: Contents) -> None:
+def _read_head(db: sqlite3.Connection, contents: Contents, _: bool) -> None:
+    contents.head = _head(db)
+
+
+def _read_facts(db: sqlite3.Connection, contents: Contents, _: bool) -> None:
+    damaged = ""
     for name, value, told in db.execute("SELECT name, value, digest FROM facts"):
         fact, text = _text(name), _text(value)
-        if told != digest(fact, text):
-            raise RecordingFileError(f"the fact {fact!r} is damaged.")
-        contents.facts[fact], contents.digests[fact] = text, told
+        if told == digest(fact, text):
+            contents.facts[fact], contents.digests[fact] = text, told
+        else:
+            damaged = fact
+    if damaged:
+        raise RecordingFileError(f"the fact {damaged!r} is damaged.")
     if facts_digest(contents.digests) != contents.head.facts:
         raise RecordingFileError("facts are missing or damaged.")
 
 
-def _read_windows(db: sqlite3.Connection, contents: Contents) -> None:
-    columns = ", ".join((*Row._fields, "digest"))
-    for *values, told in db.execute(f"SELECT {columns} FROM windows ORDER BY number"):
-        row = _row(*values)
-        if row.number != len(contents.rows) + 1 or told != row.digest(contents.last):
-            raise RecordingFileError(f"window {len(contents.rows) + 1} is damaged or missing.")
-        contents.rows.append(row)
+def _read_windows(db: sqlite3.Connection, contents: Contents, keep: bool) -> None:
+    number = 0
+    for row, told in _rows(db, "", ()):
+        number += 1
+        if row.number != number or told != row.digest(contents.last):
+            raise RecordingFileError(f"window {number} is damaged or missing.")
         contents.last = told
+        contents.last_step = max(contents.last_step, row.last_step)
+        if keep:
+            contents.rows.append(row)
     head = contents.head
-    if len(contents.rows) != head.windows or contents.last != head.last_window:
-        raise RecordingFileError(
-            f"{head.windows} windows were written and {len(contents.rows)} are there."
-        )
+    if number != head.windows or contents.last != head.last_window:
+        raise RecordingFileError(f"{head.windows} windows were written and {number} are there.")
+
+
+def rows_after(db: sqlite3.Connection, number: int) -> list[Row]:
+    """Return the windows behind the first so many, every one checked."""
+    found: list[Row] = []
+    before = NOTHING
+    for row, told in _rows(db, "WHERE number >= ?", (number,)):
+        if row.number > number:
+            if row.number != number + 1 + len(found) or told != row.digest(before):
+                raise RecordingFileError(f"window {row.number} is damaged or missing.")
+            found.append(row)
+        before = told
+    return found
+
+
+def _rows(
+    db: sqlite3.Connection, where: str, values: tuple[int, ...]
+) -> Iterator[tuple[Row, bytes]]:
+    """Yield windows with the digests that are told of them."""
+    columns = ", ".join((*Row._fields, "digest"))
+    query = f"SELECT {columns} FROM windows {where} ORDER BY number"
+    for *row, told in db.execute(query, values):
+        yield _row(*row), told
 
 
 def _row(

@@ -40,6 +40,9 @@ APPLICATION = 0x61637473
 MOST_TEXT = 1 << 26
 """Bytes of one JSON text; more is refused before it is read."""
 
+MOST_DEPTH = 64
+"""Of nested lists and mappings that are written."""
+
 CREATE = (
     """CREATE TABLE windows (number INTEGER PRIMARY KEY, first_step INTEGER NOT NULL,
 last_step INTEGER NOT NULL, phase TEXT NOT NULL, layout INTEGER NOT NULL, scalars TEXT NOT NULL,
@@ -99,20 +102,33 @@ def facts_digest(digests: Mapping[str, bytes]) -> bytes:
 
 
 def to_json(value: Any) -> str:
-    """Return JSON in ASCII; numbers that it has no word for become strings."""
-    return json.dumps(_plain(value), separators=(",", ":"), allow_nan=False)
+    """Return JSON in ASCII.
+
+    Numbers of NumPy and torch become Python's; what JSON has no word for becomes its text, and
+    what is nested too deeply ``"..."``.
+    """
+    return json.dumps(_plain(value, MOST_DEPTH), separators=(",", ":"), allow_nan=False)
 
 
-def _plain(value: Any) -> Any:
+def _plain(value: Any, depth: int) -> Any:
+    if not depth:
+        return "..."
+    if isinstance(value, Mapping):
+        return {_text(key): _plain(one, depth - 1) for key, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(one, depth - 1) for one in value]
+    if getattr(value, "shape", None) == () and hasattr(value, "item"):
+        value = value.item()
     if isinstance(value, float) and not math.isfinite(value):
         return str(value)  # "nan", "inf", "-inf"
-    if isinstance(value, Mapping):
-        return {str(key): _plain(one) for key, one in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(one) for one in value]
-    if value is None or isinstance(value, str | int | float):
-        return value
-    return str(value)
+    return value if value is None or isinstance(value, str | int | float) else _text(value)
+
+
+def _text(value: Any) -> str:
+    try:
+        return str(value)
+    except Exception:  # it is the user's code
+        return f"a {type(value).__name__} that has no text"
 
 
 def from_json(text: str) -> Any:
