@@ -10,7 +10,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from actstats import activations, diagnosis, histogram, plot
+    from actstats import activations, comparison, diagnosis, histogram, plot
+    from actstats.comparison import Comparison, compare
     from actstats.diagnosis import (
         Checkup,
         Diagnosis,
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
         diagnose,
     )
     from actstats.log import RecordingFileError, load
+    from actstats.merging import merge
     from actstats.models import make_mlp
     from actstats.recorder import ActivationRecorder
     from actstats.recording import Recording, Scalar, Window
@@ -32,6 +34,7 @@ __version__ = "0.1.0.dev0"
 __all__ = [
     "ActivationRecorder",
     "Checkup",
+    "Comparison",
     "Diagnosis",
     "Finding",
     "FlightRecorder",
@@ -45,17 +48,21 @@ __all__ = [
     "activations",
     "assert_healthy",
     "check",
+    "compare",
+    "comparison",
     "diagnose",
     "diagnosis",
     "histogram",
     "load",
     "make_mlp",
+    "merge",
     "plot",
 ]
 
 _HOME = {
     "ActivationRecorder": "recorder",
     "Checkup": "diagnosis",
+    "Comparison": "comparison",
     "Diagnosis": "diagnosis",
     "Finding": "diagnosis",
     "FlightRecorder": "diagnosis",
@@ -67,11 +74,13 @@ _HOME = {
     "Window": "recording",
     "assert_healthy": "diagnosis",
     "check": "diagnosis",
+    "compare": "comparison",
     "diagnose": "diagnosis",
     "load": "log",
     "make_mlp": "models",
+    "merge": "merging",
 }
-_MODULES = ("activations", "diagnosis", "histogram", "plot")
+_MODULES = ("activations", "comparison", "diagnosis", "histogram", "plot")
 
 
 def __getattr__(name: str) -> Any:

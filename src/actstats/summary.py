@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import html
 import math
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from actstats.recording import Recording
 from actstats.stats import TensorStats
+from actstats.text import aligned, html_rows
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -70,23 +70,16 @@ class Summary:
         return [f"kernel: {self.kernel}", *self.notes, *self.reasons]
 
     def __str__(self) -> str:
-        table = [self.header, *self.rows]
-        widths = [max(len(row[i]) for row in table) for i in range(len(self.header))]
-        lines = [self.title, *(_line(row, widths) for row in table)]
-        lines.insert(2, _line(["-" * width for width in widths], widths))
-        return "\n".join([*lines, *self.footer])
+        return "\n".join([self.title, *aligned(self.header, self.rows, left=3), *self.footer])
 
     __repr__ = __str__
 
     def _repr_html_(self) -> str:
-        def cells(tag: str, row: Sequence[str]) -> str:
-            return "<tr>" + "".join(f"<{tag}>{html.escape(c)}</{tag}>" for c in row) + "</tr>"
-
-        body = "".join(cells("td", row) for row in self.rows)
         footer = "".join(f"<li>{html.escape(line)}</li>" for line in self.footer)
+        head, body = html_rows("th", [self.header]), html_rows("td", self.rows)
         return (
-            f"<table><caption>{html.escape(self.title)}</caption><thead>"
-            f"{cells('th', self.header)}</thead><tbody>{body}</tbody></table><ul>{footer}</ul>"
+            f"<table><caption>{html.escape(self.title)}</caption><thead>{head}</thead>"
+            f"<tbody>{body}</tbody></table><ul>{footer}</ul>"
         )
 
     def __rich__(self) -> Table:
@@ -99,14 +92,6 @@ class Summary:
         for row in self.rows:
             table.add_row(*row)
         return table
-
-
-def _line(row: Sequence[str], widths: Sequence[int]) -> str:
-    cells = [
-        c.ljust(w) if i < 3 else c.rjust(w)
-        for i, (c, w) in enumerate(zip(row, widths, strict=True))
-    ]
-    return "  ".join(cells).rstrip()
 
 
 def _shown(name: str, stats: TensorStats) -> str:

@@ -14,6 +14,7 @@ from actstats.diagnosis.rule import Answer, Rule
 from actstats.diagnosis.rules import RULES
 from actstats.diagnosis.thresholds import Thresholds
 from actstats.recording import Source, as_recording
+from actstats.text import aligned
 
 __all__ = ["Diagnosis", "diagnose"]
 
@@ -176,12 +177,8 @@ class Diagnosis(Sequence[Finding]):
 
     def table(self) -> str:
         """Return all findings as an aligned table of plain text, what follows indented."""
-        rows = [_HEAD, *(_row(finding) for finding in self)]
-        widths = [max(len(row[i]) for row in rows) for i in range(len(_HEAD) - 1)]
-        return "\n".join(
-            "  ".join([*(c.ljust(w) for c, w in zip(row, widths, strict=False)), row[-1]]).rstrip()
-            for row in rows
-        )
+        rows = [_row(finding) for finding in self]
+        return "\n".join(aligned(_HEAD, rows, left=len(_HEAD), rule=False))
 
     def _repr_html_(self) -> str:
         text = f"<p>{html.escape(self.verdict)}</p>"

@@ -9,6 +9,7 @@ Everything here takes what was recorded (a recorder, a :class:`~actstats.Recordi
 from __future__ import annotations
 
 from actstats.plot.animation import animate_grid
+from actstats.plot.comparisons import compare
 from actstats.plot.depth import layers
 from actstats.plot.functions import activation_functions
 from actstats.plot.gradients import gradient_flow
@@ -21,6 +22,7 @@ from actstats.plot.timelines import timeline
 __all__ = [
     "activation_functions",
     "animate_grid",
+    "compare",
     "gradient_flow",
     "heatmap",
     "histogram",

@@ -1,0 +1,55 @@
+"""Tables of text: aligned for a terminal, or as HTML."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Sequence
+
+__all__ = ["aligned", "html_rows"]
+
+Row = Sequence[str]
+
+
+def aligned(header: Row, rows: Sequence[Row], *, left: int, rule: bool = True) -> list[str]:
+    r"""Return lines with the cells of each column under each other.
+
+    Parameters
+    ----------
+    header : sequence of str
+        Titles of the columns.
+    rows : sequence of sequence of str
+        As many cells each.
+    left : int
+        Columns that are aligned to the left; the others are numbers, aligned to the right.
+    rule : bool, default True
+        Whether a dashed line stands below the titles.
+
+    Examples
+    --------
+    >>> print("\n".join(aligned(("site", "n"), [("fc1", "7"), ("act10", "12")], left=1)))
+    site    n
+    -----  --
+    fc1     7
+    act10  12
+    """
+    table = [header, *rows]
+    widths = [max(len(row[i]) for row in table) for i in range(len(header))]
+    if rule:
+        table.insert(1, ["-" * width for width in widths])
+    return [_line(row, widths, left) for row in table]
+
+
+def _line(row: Row, widths: Sequence[int], left: int) -> str:
+    cells = [
+        cell.ljust(width) if i < left else cell.rjust(width)
+        for i, (cell, width) in enumerate(zip(row, widths, strict=True))
+    ]
+    return "  ".join(cells).rstrip()
+
+
+def html_rows(tag: str, rows: Sequence[Row]) -> str:
+    """Return rows of an HTML table, every cell a ``<td>`` or ``<th>``, its text escaped."""
+    return "".join(
+        "<tr>" + "".join(f"<{tag}>{html.escape(cell)}</{tag}>" for cell in row) + "</tr>"
+        for row in rows
+    )
