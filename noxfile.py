@@ -67,12 +67,13 @@ def bench(session: nox.Session) -> None:
 
 @nox.session
 def images(session: nox.Session) -> None:
-    """Make the image baselines and the front page's picture anew; look before you keep them."""
+    """Make the image baselines and the documentation's pictures anew; look before you keep them."""
     where = ("--mpl-generate-path=tests/baseline", "-W", "ignore:Ignoring --mpl-baseline-path")
     python(session, "-m", "pytest", "tests", "-m", "mpl_image_compare", *where, *session.posargs)
     if not session.posargs:
         python(session, "examples/bn_tutorial.py", "--out", str(BUILD / "images"))
         shutil.copy(BUILD / "images" / "grid_tanh.png", HERE / "docs" / "_static")
+        python(session, "docs/_ext/report_picture.py")
 
 
 @nox.session

@@ -10,7 +10,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from actstats import activations, comparison, diagnosis, histogram, plot
+    from actstats import activations, comparison, diagnosis, histogram, plot, report
     from actstats.comparison import Comparison, compare
     from actstats.diagnosis import (
         Checkup,
@@ -57,6 +57,7 @@ __all__ = [
     "make_mlp",
     "merge",
     "plot",
+    "report",
 ]
 
 _HOME = {
@@ -80,7 +81,7 @@ _HOME = {
     "make_mlp": "models",
     "merge": "merging",
 }
-_MODULES = ("activations", "comparison", "diagnosis", "histogram", "plot")
+_MODULES = ("activations", "comparison", "diagnosis", "histogram", "plot", "report")
 
 
 def __getattr__(name: str) -> Any:
