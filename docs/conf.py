@@ -63,6 +63,7 @@ numpydoc_xref_aliases = {
     "Checkup": "actstats.Checkup",
     "Comparison": "actstats.Comparison",
     "DataFrame": "pandas.DataFrame",
+    "Dataset": "xarray.Dataset",
     "Diagnosis": "actstats.Diagnosis",
     "DoesNotApply": "actstats.diagnosis.DoesNotApply",
     "Figure": "matplotlib.figure.Figure",
@@ -95,7 +96,7 @@ warnings.filterwarnings("ignore", message="Unknown section Source")
 # Names of other projects link through the small inventories of _ext/offline_inventories.py. One
 # that is not in there cannot be checked without a network: it stays plain, and is no error.
 nitpick_ignore_regex = [
-    (r"py:.*", r"(collections|matplotlib|numpy|pandas|seaborn|torch|typing)\..*"),
+    (r"py:.*", r"(collections|matplotlib|numpy|pandas|seaborn|torch|typing|xarray)\..*"),
 ]
 
 # -- Snippets ------------------------------------------------------------------------------------

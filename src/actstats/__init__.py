@@ -22,6 +22,7 @@ if TYPE_CHECKING:
         check,
         diagnose,
     )
+    from actstats.exports import export
     from actstats.log import RecordingFileError, load
     from actstats.merging import merge
     from actstats.models import make_mlp
@@ -52,6 +53,7 @@ __all__ = [
     "comparison",
     "diagnose",
     "diagnosis",
+    "export",
     "histogram",
     "load",
     "make_mlp",
@@ -77,6 +79,7 @@ _HOME = {
     "check": "diagnosis",
     "compare": "comparison",
     "diagnose": "diagnosis",
+    "export": "exports",
     "load": "log",
     "make_mlp": "models",
     "merge": "merging",

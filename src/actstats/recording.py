@@ -21,6 +21,7 @@ from actstats.table import SiteTable, union
 
 if TYPE_CHECKING:
     import pandas
+    import xarray
 
     from actstats.recorder import ActivationRecorder
 
@@ -419,6 +420,7 @@ class Recording(Mapping[str, TensorStats]):
 
         held = [window.figures for window in self.windows]
         sizes = [len(sites) for sites, _ in held]
+        places = {site: place for place, site in enumerate(self)}
 
         def repeated(values: Sequence[Any], kind: Any) -> NDArray[Any]:
             return np.repeat(np.array(values, kind), sizes)
@@ -427,19 +429,53 @@ class Recording(Mapping[str, TensorStats]):
             "window": repeated(range(len(held)), np.int64),
             "first_step": repeated([w.first_step for w in self.windows], np.int64),
             "last_step": repeated([w.last_step for w in self.windows], np.int64),
-            "phase": repeated([w.phase for w in self.windows], object),
-            "site": [site for sites, _ in held for site in sites],
+            # Objects: names may hold what pandas' own strings may not, such as half a character.
+            "phase": pd.Series(repeated([w.phase for w in self.windows], object), dtype=object),
+            "site": pd.Categorical.from_codes(
+                [places[site] for sites, _ in held for site in sites],
+                categories=pd.Index(list(self), dtype=object),
+                ordered=True,
+            ),
         }
         keys = list(columns)
         for name in FIGURES:
             values = np.concatenate([np.empty(0), *(found[name] for _, found in held)])
             columns[name] = values.astype(np.int64) if name in COUNTS else values
-        frame = pd.DataFrame(columns)
-        frame["site"] = pd.Categorical(frame["site"], categories=list(self), ordered=True)
-        frame = frame.sort_values(["window", "site"], ignore_index=True)
+        frame = pd.DataFrame(columns).sort_values(["window", "site"], ignore_index=True)
         if not long:
             return frame
         return frame.melt(id_vars=keys, var_name="figure", value_name="value")
+
+    def to_xarray(self) -> xarray.Dataset:
+        """Return labelled arrays: windows by sites, a variable per figure. Needs xarray.
+
+        Returns
+        -------
+        Dataset
+            Dimensions ``window`` and ``site``; a variable per figure, float64, nan where the site
+            was not seen or the figure does not apply; ``scalar_<name>``, by window, for the mean
+            of each number given to ``step()``. Coordinates by window: ``first_step``,
+            ``last_step``, ``phase``; by site: ``module_type``, ``kind``, ``activation``,
+            ``order``.
+
+        Raises
+        ------
+        ImportError
+            If xarray is not installed.
+
+        Examples
+        --------
+        >>> import torch
+        >>> from actstats import ActivationRecorder, make_mlp
+        >>> net = make_mlp(2, [8, 8], 1, activation="relu")
+        >>> with ActivationRecorder(net) as recorder:
+        ...     _ = net(torch.ones(64, 2))
+        >>> recorder.recording.to_xarray()["count"].sel(site="act2").item()
+        512.0
+        """
+        from actstats.exports.dataset import to_xarray
+
+        return to_xarray(self)
 
     def __repr__(self) -> str:
         if not self.windows:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import html
 import math
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from actstats.recording import Recording
 from actstats.stats import TensorStats
@@ -13,20 +13,26 @@ from actstats.text import aligned, html_rows
 if TYPE_CHECKING:
     from rich.table import Table
 
-__all__ = ["Summary"]
+__all__ = ["COLUMNS", "EXTRA", "Row", "Summary", "cell", "heading"]
 
-_COLUMNS = (
-    ("calls", "calls"),
-    ("mean", "mean"),
-    ("std", "std"),
-    ("min", "min"),
-    ("max", "max"),
-    ("zero %", "zero_fraction"),
-    ("signal %", "signal_fraction"),
-    ("saturated %", "saturated_fraction"),
-    ("dead %", "dead_fraction"),
+COLUMNS = (
+    *("calls", "mean", "std", "min", "max"),
+    *("zero_fraction", "signal_fraction", "saturated_fraction", "dead_fraction"),
 )
+"""The figures that a table shows."""
+
+EXTRA = ("calls", "abs_mean", "condition")
+"""Numbers that a table may show though they are none of :data:`actstats.stats.FIGURES`."""
+
 _EXPLAINED = ("saturated_fraction", "dead_fraction")
+
+
+class Row(NamedTuple):
+    """A site in one phase."""
+
+    site: str
+    phase: str
+    stats: TensorStats
 
 
 class Summary:
@@ -44,8 +50,9 @@ class Summary:
         self.kernel = kernel
         self.notes = recording.notes
         self.title = repr(recording)
-        self.header = ("site", "module", "phase", *(title for title, _ in _COLUMNS))
+        self.header = ("site", "module", "phase", *(heading(name) for name in COLUMNS))
         self.rows: list[tuple[str, ...]] = []
+        self.found: list[Row] = []
         self.reasons: list[str] = []
         self._read(recording)
 
@@ -55,8 +62,8 @@ class Summary:
             part = recording.select(phase=phase)
             for site, stats in part.items():
                 module = recording.sites[site].module_type
-                figures = (_shown(name, stats) for _, name in _COLUMNS)
-                self.rows.append((site, module, phase, *figures))
+                self.found.append(Row(site, phase, stats))
+                self.rows.append((site, module, phase, *(cell(name, stats) for name in COLUMNS)))
                 for text in _remarks(stats):
                     missing.setdefault(text, []).append(site)
         for text, sites in missing.items():
@@ -94,7 +101,13 @@ class Summary:
         return table
 
 
-def _shown(name: str, stats: TensorStats) -> str:
+def heading(figure: str) -> str:
+    """Return a figure's name above its column."""
+    return figure.replace("_fraction", " %").replace("_", " ")
+
+
+def cell(name: str, stats: TensorStats) -> str:
+    """Return a figure as a table shows it: shares in percent, ``-`` where it does not apply."""
     value: Any = getattr(stats, name)
     if isinstance(value, int):
         return str(value)

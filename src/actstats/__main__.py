@@ -1,0 +1,10 @@
+"""``python -m actstats``: the command line."""
+
+from __future__ import annotations
+
+import sys
+
+from actstats.cli import main
+
+if __name__ == "__main__":
+    sys.exit(main())
