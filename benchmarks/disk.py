@@ -82,6 +82,30 @@ def time_appending(sites: int, rounds: int) -> dict[str, object]:
     }
 
 
+def time_steps(units: int, rounds: int) -> dict[str, object]:
+    """Return what a whole `step()` that closes a window costs, with a file and without, in us."""
+    net = make_mlp(units, [units] * 12, 1, activation="relu")
+    x = torch.randn(64, units)
+    times: dict[str, list[float]] = {"with": [], "without": []}
+    for _ in timing.progress(range(rounds), f"steps of {units} units"):
+        for which, spent in times.items():
+            with tempfile.TemporaryDirectory() as folder, torch.no_grad():
+                log = Path(folder) / "run" if which == "with" else None
+                with ActivationRecorder(net, log=log, window=1) as recorder:
+                    cpu = []
+                    for _ in range(APPENDED):
+                        net(x)
+                        begin = time.thread_time()
+                        recorder.step(loss=1.0)
+                        cpu.append(time.thread_time() - begin)
+                spent.append(1e6 * float(np.mean(cpu)))
+    return {
+        "units": units,
+        "sites": len(recorder),
+        **{f"{name}_us": timing.median(np.array(t)).as_json() for name, t in times.items()},
+    }
+
+
 # ---- a large file --------------------------------------------------------------------------------
 
 
@@ -143,11 +167,17 @@ def tables(result: dict) -> str:
         )
         for row in result["append"]
     ]
+    steps = "; ".join(
+        f"of {row['sites']} sites of {row['units']} units {row['without_us'][0]:.0f} us without a "
+        f"file and {row['with_us'][0]:.0f} us with one"
+        for row in result["steps"]
+    )
     large = result["large"]
     named = [name for name in large if name.endswith("_s")]
     words = ", ".join(f"{n.removesuffix('_s')} {report.number(large[n])} s" for n in named)
     return (
-        f"{report.markdown(head, rows)}\n\n{large['windows']:,} windows of {large['sites']} sites: "
+        f"{report.markdown(head, rows)}\n\nA whole `step()` that closes a window costs, {steps} "
+        f"(means of CPU time).\n\n{large['windows']:,} windows of {large['sites']} sites: "
         f"{large['mib']:.0f} MiB; {words}; memory grew by {large['resident_growth_mib']:.0f} MiB."
     )
 
@@ -175,6 +205,7 @@ def run(options: argparse.Namespace) -> dict[str, object]:
     torch.set_num_threads(1)
     result = report.envelope("disk", options) | {"absent": {}}
     result["append"] = [time_appending(sites, options.rounds) for sites in options.sites]
+    result["steps"] = [time_steps(units, options.rounds) for units in (10, 64)]
     result["large"] = time_large(max(options.sites), options.windows)
     return result
 

@@ -171,7 +171,8 @@ class Writer:
         for window in windows:
             change.add(window)
         with self._transaction(change.known(closed=closed)) as db:
-            db.execute("DELETE FROM windows WHERE number > ?", (before.head.windows,))
+            if before is not self.known:
+                db.execute("DELETE FROM windows WHERE number > ?", (before.head.windows,))
             db.executemany("INSERT OR REPLACE INTO facts VALUES (?, ?, ?)", change.facts)
             db.executemany("INSERT INTO windows VALUES (?, ?, ?, ?, ?, ?, ?, ?)", change.rows)
         self._move(sum(len(row[6]) for row in change.rows))
