@@ -48,7 +48,8 @@ def test_golden_text():
     ]
 
 
-def test_findings_have_the_colour_of_their_severity():
+def test_findings_have_the_colour_of_their_severity(monkeypatch):
+    monkeypatch.delenv("NO_COLOR", raising=False)
     on = rich_console.Console(
         file=io.StringIO(), width=80, force_terminal=True, color_system="standard"
     )

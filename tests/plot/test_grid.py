@@ -409,6 +409,7 @@ def test_public_names():
     assert plot.__all__ == [
         "activation_functions",
         "animate_grid",
+        "compare",
         "gradient_flow",
         "heatmap",
         "histogram",
