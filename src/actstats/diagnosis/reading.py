@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from functools import cached_property
 
 from actstats.activations import activation_from_key
@@ -15,6 +15,7 @@ from actstats.stats import TensorStats
 
 __all__ = ["Reading"]
 
+REMEMBERED = 128  # sites whose history is kept, about 0.5 MiB each
 LOOKED_AT = 64
 """Windows that a site's history is read in: as many as a recorder keeps in memory by itself."""
 
@@ -51,6 +52,7 @@ class Reading:
         self._sites = self._found.sites
         self.kinds = {site.kind for site in self._sites.values()}
         self.sites = self._found.outputs
+        self._histories: dict[str, list[tuple[Window, TensorStats]]] = {}
         self._now: dict[str, TensorStats] = {}
 
     # ---- steps ---------------------------------------------------------------------------------
@@ -109,15 +111,24 @@ class Reading:
 
     @cached_property
     def _leading(self) -> list[Window]:
-        return merge_leading(self.windows)
+        return merge_leading(self._looked_at)
 
     def whole(self, key: str) -> TensorStats:
         """Return a site's statistics over all windows."""
         return _pooled(self._leading, key)
 
-    def history(self, key: str) -> Iterator[tuple[Window, TensorStats]]:
-        """Yield a site's windows in order of time, at most 64 of them."""
-        return ((w, w.stats[key]) for w in self._looked_at if key in w.stats)
+    def history(self, key: str) -> Sequence[tuple[Window, TensorStats]]:
+        """Return a site's windows in order of time, at most 64 of them: of more, neighbours merge.
+
+        The latest sites' are kept: one rule after the other asks for them.
+        """
+        found = self._histories.pop(key, None)
+        if found is None:
+            found = [(w, w.stats[key]) for w in self._looked_at if key in w.stats]
+        self._histories[key] = found  # the latest at the end
+        if len(self._histories) > REMEMBERED:
+            del self._histories[next(iter(self._histories))]
+        return found
 
     @cached_property
     def _looked_at(self) -> Sequence[Window]:
@@ -137,11 +148,10 @@ class Reading:
     def since(self, key: str, holds: Callable[[TensorStats], bool]) -> int:
         """Return the first step of the unbroken run of last windows in which something holds."""
         since = self.windows[-1].first_step
-        for window in reversed(self._looked_at):
-            if key in window.stats:
-                if not holds(window.stats[key]):
-                    break
-                since = window.first_step
+        for window, stats in reversed(self.history(key)):
+            if not holds(stats):
+                break
+            since = window.first_step
         return since
 
     # ---- places --------------------------------------------------------------------------------
