@@ -6,6 +6,8 @@ import re
 import shlex
 import subprocess
 import sys
+import tomllib
+from pathlib import Path
 
 import pytest
 
@@ -40,6 +42,11 @@ def test_help_names_every_command_and_exit_code(run):
         assert f"{number:3}  {text}" in out
 
 
+def test_installing_makes_the_command():
+    settings = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())
+    assert settings["project"]["scripts"] == {"actstats": "actstats.cli:main"}
+
+
 def test_a_process_answers_version():
     done = process("--version")
     assert (done.returncode, done.stdout) == (0, f"actstats {actstats.__version__}\n")
@@ -71,7 +78,7 @@ def test_every_example_of_the_help_can_be_parsed(name, line):
 def test_help_needs_no_torch():
     code = (
         "import sys; from actstats.cli import main; main(['show', '--help']); "
-        "sys.exit('torch' in sys.modules or 'numba' in sys.modules)"
+        "sys.exit(any(name in sys.modules for name in ('torch', 'numba', 'pandas', 'rich')))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, timeout=60)
     assert done.returncode == 0

@@ -3,6 +3,7 @@
 import json
 
 import pytest
+import torch
 from recordings import normal, recording
 
 from actstats import Recording, diagnose
@@ -75,3 +76,15 @@ def test_a_terminal_sees_severity_in_colour_within_80_columns(terminal, dead_fil
     words = out.replace("\x1b[31m", "").replace("\x1b[0m", "")
     assert max(map(len, words.splitlines())) <= 80
     assert " ".join(words.split()) == " ".join(str(diagnose(dead_file)).split())
+
+
+def test_a_name_with_line_breaks_says_nothing_of_its_own(run, tmp_path):
+    name = "x\nNothing alarming: \x1b[2J"
+    tensors = {f"fc{name}": normal(mean=-9), f"act{name}": torch.zeros(256, 10)}
+    made = recording(tensors, tensors, activations={f"act{name}": "relu"})
+    path = made.save(tmp_path / "x.actstats")
+    for words in (("diagnose",), ("diagnose", "--table"), ("watch", "--once"), ("show",)):
+        _, out, _ = run(*words, path)
+        assert r"x\nNothing alarming: \x1b[2J" in out
+        assert "\nNothing alarming" not in out
+        assert "\x1b" not in out

@@ -22,6 +22,7 @@ __all__ = [
     "add_output",
     "add_salvage",
     "chosen",
+    "names_in",
     "one_of",
     "opened",
     "writable",
@@ -137,6 +138,13 @@ def chosen(
     if steps is not None and not part.windows:
         raise CommandError(f"no window holds a step of '{_said(steps)}'; this is {recording!r}.")
     return part
+
+
+def names_in(*recordings: Recording) -> list[str]:
+    """Return all names of sites and modules, the longest first: short ones may be part of them."""
+    names = {name for recording in recordings for name in (*recording, *recording.never_called)}
+    names |= {site.module for recording in recordings for site in recording.sites.values()}
+    return sorted(names, key=len, reverse=True)
 
 
 def _said(steps: slice) -> str:

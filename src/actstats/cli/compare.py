@@ -6,8 +6,8 @@ import argparse
 import math
 from typing import TYPE_CHECKING
 
-from actstats.cli.arguments import add_choice, add_file, chosen, opened
-from actstats.cli.console import Console
+from actstats.cli.arguments import add_choice, add_file, chosen, names_in, opened
+from actstats.cli.console import Console, clean
 from actstats.cli.errors import OK, SEPARATED
 from actstats.cli.layout import Column, Table
 
@@ -53,12 +53,12 @@ def run(args: argparse.Namespace, console: Console) -> int:
         comparison = actstats.compare(a, b)
     code = SEPARATED if comparison.first is not None else OK
     console.emit({"a": str(args.a), "b": str(args.b), **comparison.to_dict(), "exit_code": code})
-    names = [*a, *b]
+    names = names_in(a, b)
     console.print((f"a: {args.a}, b: {args.b}", "dim"))
-    console.print((console.wrapped(comparison.verdict), "bold"), "\n", names=names)
+    console.print((console.wrapped(clean(comparison.verdict, names)), "bold"), "\n")
     table = Table(_columns(comparison), console.width)
     for line in (*table.lines(), *table.notes(), *comparison.footer):
-        console.print(console.wrapped(line, "  "), names=names)
+        console.print(console.wrapped(clean(line, names), "  "))
     return code
 
 

@@ -14,7 +14,7 @@ from typing import Any, Protocol, TextIO
 
 from actstats.names import plain, printable
 
-__all__ = ["Console", "Progress"]
+__all__ = ["Console", "Progress", "clean"]
 
 _STYLES = {"bold": "1", "dim": "2", "red": "31", "green": "32", "yellow": "33"}
 SEVERITY_STYLES = {"critical": "red", "warning": "yellow", "info": "dim", None: "green"}
@@ -189,8 +189,8 @@ def _said(size: float) -> str:
 
 
 def clean(text: str, names: Iterable[str] = ()) -> str:
-    """Return text with foreign control characters written out, ours kept."""
+    """Return text with control characters written out, lines kept but those in names."""
     for name in names:
-        if (shown := printable(name)) != name:
+        if (shown := printable(name)) != name and name.strip():
             text = text.replace(name, shown)
     return printable(text, keep="\n")

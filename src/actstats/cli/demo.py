@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from actstats.cli.arguments import names_in
 from actstats.cli.console import Console, Progress
 from actstats.cli.diagnose import tell
 
@@ -75,7 +76,7 @@ def run(args: argparse.Namespace, console: Console) -> int:
     )
     for name, recording in recordings.items():
         console.print((f"{name}: loss {loss_of(recording):.1f}", "bold"))
-        tell(diagnoses[name], console)
+        tell(diagnoses[name], console, names_in(recording))
         console.print()
     _tell_more(console, files, picture)
     return 0

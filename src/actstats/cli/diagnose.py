@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from actstats.cli.arguments import add_choice, add_file, add_salvage, chosen, opened
-from actstats.cli.console import SEVERITY_STYLES, Console
+from actstats.cli.arguments import add_choice, add_file, add_salvage, chosen, names_in, opened
+from actstats.cli.console import SEVERITY_STYLES, Console, clean
 from actstats.cli.errors import CRITICAL, DATA, OK, WARNING, CommandError
 
 if TYPE_CHECKING:
@@ -50,17 +51,17 @@ def run(args: argparse.Namespace, console: Console) -> int:
         diagnosis = diagnose(recording, rules=args.rule)
     code = _EXIT[diagnosis.severity]
     console.emit({**diagnosis.to_dict(), "severity": diagnosis.severity, "exit_code": code})
+    names = names_in(recording)
     if args.table:
-        console.print(diagnosis.table(), names=recording)
+        console.print(diagnosis.table(), names=names)
     else:
-        tell(diagnosis, console)
+        tell(diagnosis, console, names)
     return code
 
 
-def tell(diagnosis: Diagnosis, console: Console) -> None:
-    """Print a diagnosis in words, the first words of each root in its colour."""
-    names = [finding.site for finding in diagnosis if finding.site]
-    for line in str(diagnosis).split("\n"):
+def tell(diagnosis: Diagnosis, console: Console, names: Iterable[str]) -> None:
+    """Print a diagnosis in words, the severity of each root in its colour."""
+    for line in clean(str(diagnosis), names).split("\n"):
         first, _, rest = console.wrapped(line, "  ").partition(" ")
         style = SEVERITY_STYLES.get(first.lower()) if first.isupper() else None
-        console.print((first, style) if style else first, f" {rest}" if rest else "", names=names)
+        console.print((first, style) if style else first, f" {rest}" if rest else "")

@@ -7,8 +7,16 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from actstats.cli.arguments import add_choice, add_file, add_salvage, chosen, one_of, opened
-from actstats.cli.console import Console
+from actstats.cli.arguments import (
+    add_choice,
+    add_file,
+    add_salvage,
+    chosen,
+    names_in,
+    one_of,
+    opened,
+)
+from actstats.cli.console import Console, clean
 from actstats.cli.layout import Column, Table
 from actstats.names import printable
 
@@ -65,9 +73,10 @@ def run(args: argparse.Namespace, console: Console) -> int:
         console.print((console.wrapped(line, "  "), "dim"))
     for i, line in enumerate(table.lines()):
         console.print((line, "bold") if i == 0 else line)
+    names = names_in(recording)
     notes = [f"{note} (--wide shows all)" for note in table.notes()]
     for line in (*notes, *summary.notes, *summary.reasons):
-        console.print((console.wrapped(line, "  "), "dim"), names=recording)
+        console.print((console.wrapped(clean(line, names), "  "), "dim"))
     return 0
 
 

@@ -13,6 +13,7 @@ from actstats.cli.arguments import add_choice, add_file, one_of, opened
 from actstats.cli.console import Console
 from actstats.cli.errors import OK
 from actstats.cli.view import View, view_of
+from actstats.names import printable
 
 if TYPE_CHECKING:
     from actstats.recording import Recording
@@ -166,7 +167,6 @@ def _line(console: Console, view: View) -> None:
     scalars = "".join(f"  {name} {last:.4g}" for name, (last, _) in view.scalars.items())
     told = f"{view.severity}: {view.verdict}" if view.severity else view.verdict
     end = "  (the run has ended)" if view.closed else ""
-    console.print(
-        f"step {view.step}  windows {view.windows}{scalars}  {told}{end}".replace("\n", " ")
-    )
+    text = f"step {view.step}  windows {view.windows}{scalars}  {told}{end}"
+    console.print(printable(text))  # one line, whatever names hold
     console.out.flush()

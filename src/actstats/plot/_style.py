@@ -11,6 +11,8 @@ import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.colors import Colormap, to_rgb
 
+from actstats.names import printable
+
 __all__ = ["Color", "darker", "despine", "palette", "percent", "style"]
 
 Color: TypeAlias = str | tuple[float, float, float] | tuple[float, float, float, float]
@@ -146,16 +148,21 @@ def number(value: float) -> str:
 
 
 def shorten(name: str, room: int) -> str:
-    """Return the name, or its end after an ellipsis, in at most ``room`` characters.
+    r"""Return the name, or its end after an ellipsis, in at most ``room`` characters.
+
+    Names may hold what matplotlib cannot draw, or takes for a formula: it is written out.
 
     Examples
     --------
     >>> shorten("act3", 10), shorten("transformer.h.0.mlp.act", 10)
     ('act3', '…0.mlp.act')
+    >>> shorten("a\udc80", 10), shorten("$x$", 10)
+    ('a\\udc80', '\\$x\\$')
     """
-    if len(name) <= room:
-        return name
-    return "…" + name[-(max(room, 2) - 1) :]
+    shown = printable(name)
+    if len(shown) > room:
+        shown = "…" + shown[-(max(room, 2) - 1) :]
+    return shown.replace("$", r"\$")
 
 
 def nice_range(low: float, high: float) -> tuple[float, float]:

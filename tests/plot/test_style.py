@@ -1,0 +1,32 @@
+"""Names in pictures."""
+
+import io
+
+import pytest
+import torch
+
+from actstats import Recording, TensorStats, Window, plot
+from actstats.plot._style import shorten
+
+
+@pytest.mark.parametrize(
+    ("name", "shown"),
+    [
+        ("act3", "act3"),
+        ("encoder.layers.3", "…layers.3"),
+        ("a\nb", r"a\nb"),
+        ("\x1b[0m", r"\x1b[0m"),
+        ("half\udc80", r"…lf\udc80"),
+        ("$x$", r"\$x\$"),
+    ],
+)
+def test_shorten(name, shown):
+    assert shorten(name, 9) == shown
+
+
+@pytest.mark.parametrize("name", ["half\udc80", r"$\frac$", "a\nb", "\x1b[31m", "$", "\u202e"])
+def test_a_picture_takes_any_name(name):
+    stats = TensorStats.from_tensor(torch.rand(40, 3), activation="relu")
+    made = Recording([Window(i, i, "train", {name: stats}) for i in range(3)])
+    for figure in (plot.histogram_grid(made), plot.timeline(made, "std"), plot.layers(made).figure):
+        figure.savefig(io.BytesIO(), format="png", dpi=40)
