@@ -162,3 +162,9 @@ def test_every_kind_is_in_the_help(run):
     _, out, _ = run("plot", "--help")
     for name in KINDS:
         assert f"\n  {name} " in out
+
+
+def test_letters_that_no_font_has_are_no_warning(run, tmp_path):
+    made = recording({"fc日": normal(), "act日": normal()}, activations={"act日": "relu"})
+    path = made.save(tmp_path / "x.actstats")
+    assert run("plot", "grid", path)[::2] == (0, "")

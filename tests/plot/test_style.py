@@ -30,3 +30,16 @@ def test_a_picture_takes_any_name(name):
     made = Recording([Window(i, i, "train", {name: stats}) for i in range(3)])
     for figure in (plot.histogram_grid(made), plot.timeline(made, "std"), plot.layers(made).figure):
         figure.savefig(io.BytesIO(), format="png", dpi=40)
+
+
+def legends(figure):
+    found = [*figure.legends, *(axes.get_legend() for axes in figure.axes)]
+    return [text.get_text().strip() for one in found if one for text in one.get_texts()]
+
+
+def test_a_name_that_begins_with_an_underscore_is_in_the_legend():
+    stats = TensorStats.from_tensor(torch.rand(40, 3), activation="relu")
+    made = Recording([Window(i, i, "train", {"_orig": stats, "b": stats}) for i in range(3)])
+    assert legends(plot.timeline(made, "std")) == ["_orig", "b"]
+    assert legends(plot.histogram_grid({"_x": made, "y": made}))[:2] == ["_x", "y"]
+    assert "_x" in legends(plot.compare(made, made, names=("_x", "y")))

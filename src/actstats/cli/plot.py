@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -106,7 +107,9 @@ def run(args: argparse.Namespace, console: Console) -> int:
     with console.progress(f"drawing {path}"):
         figure = _draw(kind, _named(args.files), options)
         _check_ending(figure, path)
-        figure.savefig(path, dpi=args.dpi)
+        with warnings.catch_warnings():  # a name's letters that the font lacks are drawn as boxes
+            warnings.filterwarnings("ignore", "Glyph .* missing")
+            figure.savefig(path, dpi=args.dpi)
     console.wrote(path)
     return 0
 

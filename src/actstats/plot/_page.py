@@ -143,7 +143,8 @@ class Canvas:
         plan, handles = self.plan, list[Artist]()
         if 1 < len(plan.names) <= MOST_IN_LEGEND:
             handles += [
-                Patch(color=c, label=n) for n, c in zip(plan.names, plan.colors, strict=True)
+                Patch(color=c, label=_style.legend_label(n))
+                for n, c in zip(plan.names, plan.colors, strict=True)
             ]
         if any(plan.place(row, c).zones for row in plan.rows for c in range(len(plan.columns))):
             slope = plan.first(-1).saturation_slope

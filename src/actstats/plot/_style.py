@@ -165,6 +165,18 @@ def shorten(name: str, room: int) -> str:
     return shown.replace("$", r"\$")
 
 
+def legend_label(name: str, room: int = 40) -> str:
+    """Return the name as a legend shows it: matplotlib hides those that begin with ``_``.
+
+    Examples
+    --------
+    >>> legend_label("act3"), legend_label("_orig")
+    ('act3', ' _orig')
+    """
+    shown = shorten(name, room)
+    return f" {shown}" if shown.startswith("_") else shown
+
+
 def nice_range(low: float, high: float) -> tuple[float, float]:
     """Move both ends outwards to round numbers.
 

@@ -329,7 +329,10 @@ def _head(figure: Figure, found: Comparison, title: str | None, names: tuple[str
 
 
 def _side_handles(names: tuple[str, str]) -> list[Artist]:
-    return [Patch(color=c, label=n) for n, c in zip(names, _style.palette(2), strict=True)]
+    return [
+        Patch(color=c, label=_style.legend_label(n))
+        for n, c in zip(names, _style.palette(2), strict=True)
+    ]
 
 
 def _map_handles(found: Comparison) -> list[Artist]:

@@ -191,7 +191,7 @@ def _draw_lines(axes: Axes, series: Series, scale: Scale, *, alone: bool) -> Non
     colors = _style.shades(len(series.sites))
     widths = np.linspace(2.6, 1.2, len(colors))  # a line beneath another is seen on both sides
     for site, color, width in zip(series.sites, colors, widths, strict=True):
-        look = {"color": color, "linewidth": width, "label": _style.shorten(site, 24)}
+        look = {"color": color, "linewidth": width, "label": _style.legend_label(site, 24)}
         draw_line(axes, series.steps, series[site], gid=site, **look)
     scale.on_axis(axes)
     add_legend(axes, beside=alone)
