@@ -43,3 +43,26 @@ def test_a_name_that_begins_with_an_underscore_is_in_the_legend():
     assert legends(plot.timeline(made, "std")) == ["_orig", "b"]
     assert legends(plot.histogram_grid({"_x": made, "y": made}))[:2] == ["_x", "y"]
     assert "_x" in legends(plot.compare(made, made, names=("_x", "y")))
+
+
+def test_what_users_call_a_recording_is_no_formula():
+    stats = TensorStats.from_tensor(torch.rand(40, 3), activation="relu")
+    made = Recording([Window(0, 0, "train", {"act": stats})])
+    name = r"$\frac$ half" + "\udc80"
+    for figure in (
+        plot.histogram_grid({name: made, "y": made}),
+        plot.compare(made, made, names=(name, "y")),
+    ):
+        figure.savefig(io.BytesIO(), format="png", dpi=40)
+        assert r"\$\frac\$ half\udc80" in legends(figure)
+
+
+def test_a_verdict_with_such_a_name_is_drawn():
+    name = r"$\frac$" + "\udc80"
+    sides = [
+        Recording([Window(0, 0, "train", {name: TensorStats.from_tensor(k + torch.rand(40, 3))})])
+        for k in (0, 5)
+    ]
+    figure = plot.compare(*sides)
+    figure.savefig(io.BytesIO(), format="png", dpi=40)
+    assert r"\$\frac\$\udc80" in figure.get_suptitle()

@@ -87,7 +87,7 @@ class Canvas:
         color = _style.darker(self.plan.colors[row.variant], 0.3)
         lines: list[tuple[str, str, Color]] = [(what, "normal", _style.INK)]
         if name:
-            lines.insert(0, (_wrap(name), "bold", color))
+            lines.insert(0, (_style.verbatim(_wrap(name)), "bold", color))
         for i, (text, weight, ink) in enumerate(lines):
             axes.annotate(
                 text,

@@ -162,7 +162,18 @@ def shorten(name: str, room: int) -> str:
     shown = printable(name)
     if len(shown) > room:
         shown = "…" + shown[-(max(room, 2) - 1) :]
-    return shown.replace("$", r"\$")
+    return verbatim(shown)
+
+
+def verbatim(text: str) -> str:
+    r"""Return the text as matplotlib draws it letter by letter, lines apart and no formula in it.
+
+    Examples
+    --------
+    >>> verbatim("$x$ at a\udc80")
+    '\\$x\\$ at a\\udc80'
+    """
+    return printable(text, keep="\n").replace("$", r"\$")
 
 
 def legend_label(name: str, room: int = 40) -> str:

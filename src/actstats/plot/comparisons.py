@@ -318,7 +318,8 @@ def _draw_side(axes: Axes, stats: TensorStats, view: Range, color: Color, sign: 
 
 
 def _head(figure: Figure, found: Comparison, title: str | None, names: tuple[str, str]) -> None:
-    text = title if title is not None else found.verdict.split(". ")[0].rstrip(".")
+    verdict = _style.verbatim(found.verdict.split(". ")[0].rstrip("."))
+    text = title if title is not None else verdict
     room = int(10 * figure.get_size_inches()[0])
     figure.suptitle(
         "\n".join(textwrap.wrap(text, room)), x=0.01, ha="left", fontsize=10.5, fontweight="bold"
