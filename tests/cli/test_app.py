@@ -14,7 +14,7 @@ import pytest
 import actstats
 from actstats.cli import show
 from actstats.cli.app import COMMANDS, make_parser
-from actstats.cli.errors import EXITS, CommandError
+from actstats.cli.errors import EXITS, CommandError, told
 
 
 def process(*words, **options):
@@ -196,3 +196,41 @@ def test_exit_codes_of_a_process(healthy_file, dead_file):
     assert process("diagnose", healthy_file).returncode == 0
     assert process("diagnose", dead_file).returncode == 2
     assert process("diagnose", "nowhere").returncode == 66
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("show", "FILE"),
+        ("diagnose", "FILE"),
+        ("report", "FILE", "-o", "OUT"),
+        ("compare", "FILE", "FILE"),
+        ("plot", "timeline", "FILE", "-o", "OUT"),
+        ("plot", "grid", "FILE", "-o", "OUT"),
+        ("export", "FILE", "-o", "OUT", "--format", "csv"),
+    ],
+)
+def test_a_file_that_holds_nothing_yet_has_one_exit_code(run, tmp_path, words):
+    path = actstats.Recording().save(tmp_path / "x.actstats")
+    given = {"FILE": str(path), "OUT": str(tmp_path / "out.png")}
+    code, out, err = run(*(given.get(word, word) for word in words))
+    assert (code, out) == (65, "")
+    assert "holds no window yet" in err
+
+
+def test_a_file_that_holds_nothing_yet_can_be_watched(run, tmp_path):
+    path = actstats.Recording().save(tmp_path / "x.actstats")
+    code, out, _ = run("watch", str(path), "--once")
+    assert code == 0
+    assert "no step yet" in out
+
+
+@pytest.mark.parametrize("error", [KeyError(3), KeyError("fc1"), ValueError()])
+def test_a_key_that_is_missing_within_is_no_mistake_of_the_user(error):
+    message, code = told(error)
+    assert code == 70
+    assert "a fault of actstats" in message
+
+
+def test_a_sentence_is_told_to_the_user():
+    assert told(KeyError("no site 'x' here.")) == ("no site 'x' here.", 64)

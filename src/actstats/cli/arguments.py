@@ -9,7 +9,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
-from actstats.cli.errors import IO, NO_INPUT, CommandError
+from actstats.cli.errors import DATA, IO, NO_INPUT, CommandError
 
 if TYPE_CHECKING:
     from actstats.recording import Recording
@@ -94,7 +94,15 @@ def one_of(name: str, value: str, known: Iterable[str]) -> str:
 
 
 def opened(path: Path, *, salvage: bool = False) -> Recording:
-    """Return the recording in a file."""
+    """Return the recording in a file, or raise where there is none, or nothing in it yet."""
+    recording = opened_early(path, salvage=salvage)
+    if not recording.windows:  # nothing must not look like health
+        raise CommandError(f"{path} holds no window yet.", DATA)
+    return recording
+
+
+def opened_early(path: Path, *, salvage: bool = False) -> Recording:
+    """Return the recording in a file, also one that holds nothing yet."""
     if not path.exists():
         raise CommandError(f"no file {str(path)!r}{_others(path)}", NO_INPUT)
     from actstats.log import load

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from actstats.cli.arguments import add_choice, add_file, add_salvage, chosen, names_in, opened
 from actstats.cli.console import SEVERITY_STYLES, Console, clean
-from actstats.cli.errors import CRITICAL, DATA, OK, WARNING, CommandError
+from actstats.cli.errors import CRITICAL, OK, WARNING
 
 if TYPE_CHECKING:
     from actstats.diagnosis import Diagnosis
@@ -46,8 +46,6 @@ def run(args: argparse.Namespace, console: Console) -> int:
 
     with console.progress(f"judging {args.file}"):
         recording = chosen(opened(args.file, salvage=args.salvage), None, args.phase, args.steps)
-        if not recording.windows:  # no verdict must not look like health
-            raise CommandError(f"{args.file} holds no window yet: nothing to judge", DATA)
         diagnosis = diagnose(recording, rules=args.rule)
     code = _EXIT[diagnosis.severity]
     console.emit({**diagnosis.to_dict(), "severity": diagnosis.severity, "exit_code": code})

@@ -55,10 +55,15 @@ def told(error: Exception) -> Told:
 
     if isinstance(error, RecordingFileError):
         return str(error), DATA
-    if isinstance(error, KeyError | ValueError):
-        return str(error.args[0] if error.args else error), USE
+    if isinstance(error, KeyError | ValueError) and _is_told(error):
+        return str(error.args[0]), USE
     kind = type(error).__name__
     return f"{kind}: {error} (a fault of actstats; ACTSTATS_DEBUG=1 shows where)", INTERNAL
+
+
+def _is_told(error: KeyError | ValueError) -> bool:
+    """Tell a sentence for the user from a key that a fault of our own was looking for."""
+    return bool(error.args) and isinstance(error.args[0], str) and " " in error.args[0]
 
 
 def _told_of_file(error: OSError) -> Told:

@@ -9,7 +9,7 @@ from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
-from actstats.cli.arguments import add_choice, add_file, one_of, opened
+from actstats.cli.arguments import add_choice, add_file, one_of, opened_early
 from actstats.cli.console import Console
 from actstats.cli.errors import OK
 from actstats.cli.view import View, view_of
@@ -80,7 +80,7 @@ def follow(
     *,
     once: bool = False,
     wait: bool = False,
-    read: Callable[[Path], Recording] = opened,
+    read: Callable[[Path], Recording] = opened_early,
     stamp: Callable[[Path], object] | None = None,
     is_closed: Callable[[Path, Recording], bool] | None = None,
     sleep: Callable[[float], None] = time.sleep,
@@ -167,6 +167,7 @@ def _line(console: Console, view: View) -> None:
     scalars = "".join(f"  {name} {last:.4g}" for name, (last, _) in view.scalars.items())
     told = f"{view.severity}: {view.verdict}" if view.severity else view.verdict
     end = "  (the run has ended)" if view.closed else ""
-    text = f"step {view.step}  windows {view.windows}{scalars}  {told}{end}"
+    step = f"step {view.step}" if view.windows else "no step yet"
+    text = f"{step}  windows {view.windows}{scalars}  {told}{end}"
     console.print(printable(text))  # one line, whatever names hold
     console.out.flush()
