@@ -12,7 +12,7 @@ from torch import nn
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
-from benchmarks import bounds, kernel, machine, nets, overhead, peers, report, scale, timing  # noqa: E402
+from benchmarks import bounds, disk, kernel, machine, nets, overhead, peers, report, scale, timing  # noqa: E402
 
 
 @pytest.fixture(autouse=True)
@@ -230,10 +230,20 @@ def test_memory_is_told_by_halves():
     assert told["recorder_bytes"] == [11, 11]
 
 
+def test_disk_writes_table_json_and_picture(tmp_path, capsys):
+    options = ("--rounds", "1", "--sites", "1", "4", "--windows", "8")
+    disk.main([*options, "--out", str(tmp_path)])
+    result, printed = written(tmp_path, "disk", capsys)
+    assert [row["sites"] for row in result["append"]] == [1, 4]
+    assert result["large"]["windows"] == 8
+    assert result["large"]["report_s"] > 0
+    assert "8 windows of 4 sites" in printed
+
+
 def test_committed_results_are_those_of_the_pages():
-    for name in ("overhead", "kernel", "scale"):
+    for name in ("overhead", "kernel", "scale", "disk"):
         result = json.loads((report.RESULTS / f"{name}.json").read_text())
-        module = {"overhead": overhead, "kernel": kernel, "scale": scale}[name]
+        module = {"overhead": overhead, "kernel": kernel, "scale": scale, "disk": disk}[name]
         page = (report.RESULTS / f"{name}.md").read_text()
         assert page.startswith(module.tables(result)), name
         assert machine.in_words(result["machine"]) in page
