@@ -7,7 +7,7 @@ import torch
 from recordings import normal, recording
 
 from actstats import Recording, Window
-from actstats.plot import layers
+from actstats.plot import _style, layers
 
 
 def growing(windows=4, depth=3, scale=1.0):
@@ -142,3 +142,51 @@ def test_errors():
         layers(growing(), windows=[9])
     with pytest.raises(KeyError, match="no site 'atc'"):
         layers(growing(), sites="atc")
+
+
+def lost(windows=3, broken=1, depth=3):
+    """In the last windows only the first site has finite values."""
+    rows = [{f"act{i}": normal() for i in range(1, depth + 1)} for _ in range(windows)]
+    for row in rows[windows - broken :]:
+        row.update({f"act{i}": torch.full((9, 4), np.nan) for i in range(2, depth + 1)})
+    return rows
+
+
+def of_relus(*rows):
+    return recording(*rows, activations=dict.fromkeys(rows[0], "relu"))
+
+
+def red_notes(ax):
+    notes = [text for text in ax.texts if text.get_gid() == "note"]
+    return [text.get_text() for text in notes if text.get_color() == _style.ALARM]
+
+
+def test_values_that_are_not_finite_are_told_and_not_in_the_legend():
+    rows = lost()
+    ax = layers(of_relus(*rows))
+    assert red_notes(ax) == ["step 2: no finite value at 2 of 3 sites"]
+    assert len(names(ax)) == 4  # act1 is drawn
+    rows[-1]["act1"] = torch.full((9, 4), np.nan)
+    ax = layers(of_relus(*rows))
+    assert red_notes(ax) == ["step 2: no finite value at 3 of 3 sites"]
+    assert names(ax) == ["step 0: 5, 50, 95 %"]
+    ax = layers(of_relus(*rows[::-1]))
+    assert names(ax) == ["step 2: 5 to 95 %", "step 2: 25 to 75 %", "median"]
+
+
+def test_lines_of_figures_that_are_not_finite_are_not_in_the_legend():
+    rows = lost(4, 2)
+    for row in rows[2:]:
+        row["act1"] = torch.full((9, 4), np.nan)
+    ax = layers(of_relus(*rows), "std")
+    assert names(ax) == ["step 0", "step 1"]
+    assert red_notes(ax) == [
+        "step 3: no finite value at 3 of 3 sites (some in 1 other window)",
+    ]
+
+
+def test_sites_that_were_not_seen_are_no_alarm():
+    made = growing(2)
+    whole, short = made.windows
+    part = Window(1, 1, "train", {"act1": short["act1"]})
+    assert not red_notes(layers(Recording([whole, part], made.sites)))

@@ -7,7 +7,7 @@ import torch
 from recordings import chain, normal, recording
 
 from actstats import ActivationRecorder, Recording, Window, make_mlp
-from actstats.plot import gradient_flow
+from actstats.plot import _style, gradient_flow
 
 GATES, WEIGHTS = [1.0, 0.5, 0.25, 0.8], [2.0, 0.1, 3.0]
 
@@ -116,3 +116,33 @@ def test_a_recording_without_gradients_says_what_to_do():
 def test_a_window_alone_says_what_to_do():
     with pytest.raises(ValueError, match=r"give the recording instead"):
         gradient_flow(known().windows[0])
+
+
+def broken_from(first, steps=4):
+    """A net that NaN in a batch makes NaN for good."""
+    net = make_mlp(1, [8] * 3, 1, activation="tanh")
+    with ActivationRecorder(net, capture=("output", "grad")) as recorder:
+        for step in range(steps):
+            scale = np.nan if step >= first else 1.0
+            net(scale * torch.linspace(-1, 1, 50)[:, None]).square().sum().backward()
+            recorder.step()
+    return recorder
+
+
+def red_notes(ax):
+    notes = [text for text in ax.texts if text.get_gid() == "note"]
+    return [text.get_text() for text in notes if text.get_color() == _style.ALARM]
+
+
+def test_gradients_that_are_not_finite_are_told_and_not_in_the_legend():
+    upper, lower = gradient_flow(broken_from(2)).axes
+    assert [text.get_text() for text in upper.get_legend().get_texts()] == ["step 0", "step 1"]
+    assert red_notes(upper) == ["step 3: no finite value at 3 of 3 layers (some in 1 other window)"]
+    assert not red_notes(lower)
+    assert not red_notes(gradient_flow(broken_from(4)).axes[0])
+
+
+def test_on_axes_given_gradients_that_are_not_finite_are_told_too():
+    ax = gradient_flow(broken_from(2), ax=mpl.figure.Figure().subplots())
+    assert red_notes(ax) == ["step 3: no finite value at 3 of 3 layers"]
+    assert len(ax.texts) == 1  # two would not fit

@@ -146,3 +146,24 @@ def test_axes_given_are_drawn_on_and_returned():
     ax = mpl.figure.Figure().subplots()
     assert units(made_of((1, 1)), "act1", ax=ax) is ax
     assert ax.get_title(loc="left") == "act1"
+
+
+def test_units_that_are_not_finite_at_the_end_are_told():
+    good = torch.zeros(100, 4)
+    good[:, :2] = 1.0
+    good[:, 3] = NAN
+    half, bad = good.clone(), torch.full((100, 4), NAN)
+    half[:, 1] = NAN
+    made = recording({"act1": good}, {"act1": half}, activations={"act1": "relu"})
+    ends = ["1 active until not finite", "1 never active", "1 never finite"]
+    assert told(units(made, "act1")) == ["1 always active", *ends]
+    made = recording({"act1": good}, {"act1": bad}, activations={"act1": "relu"})
+    ends[0] = "2 active until not finite"
+    assert told(units(made, "act1")) == ends
+    assert any(ends[0] in t.get_text() for t in units(made, "act1", sort="index").texts)
+
+
+def test_units_that_are_finite_again_are_judged_by_that():
+    good, bad = torch.ones(100, 2), torch.full((100, 2), NAN)
+    made = recording(*({"act1": x} for x in (good, bad, good)), activations={"act1": "relu"})
+    assert told(units(made, "act1")) == ["2 always active"]

@@ -24,6 +24,7 @@ __all__ = [
     "depth_axis",
     "draw_line",
     "draw_mesh",
+    "drawn_label",
     "figure_of",
     "label_sites",
     "note",
@@ -53,6 +54,11 @@ def draw_line(
     marked = seen if seen.sum() <= MANY_POINTS else alone
     style = {"linewidth": 1.4, "marker": "o", "markersize": 2.8, **options}
     axes.plot(x, y, markevery=np.flatnonzero(marked).tolist(), **style)
+
+
+def drawn_label(label: str, values: NDArray[np.float64]) -> str:
+    """Return the label, or one that legends leave out where no value is finite to be drawn."""
+    return label if np.isfinite(values).any() else "_"
 
 
 def draw_mesh(

@@ -15,7 +15,7 @@ from actstats.plot import _style
 from actstats.plot._axes import note
 from actstats.recording import Window
 
-__all__ = ["Cells", "mark_broken", "steps_axis", "told_steps"]
+__all__ = ["Cells", "mark_broken", "steps_axis", "told_steps", "without_finite"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -106,3 +106,20 @@ def mark_broken(axes: Axes, windows: Sequence[Window], sites: Sequence[str]) -> 
         gid="non-finite",
     )
     note(axes, "▼ NaN or Inf", color=_style.ALARM)
+
+
+def without_finite(windows: Sequence[Window], sites: Sequence[str], what: str) -> str:
+    """Say at how many sites the last of the windows has no finite value; nothing where all have.
+
+    Pictures by depth have no axis of steps to mark: what is not finite is a gap there, as is what
+    was not seen.
+    """
+    held = [[w.stats[site] for site in sites if site in w.stats] for w in windows]
+    lost = [sum(1 for one in stats if one.count and not one.finite_count) for stats in held]
+    broken = [(w, n) for w, n in zip(windows, lost, strict=True) if n]
+    if not broken:
+        return ""
+    window, n = broken[-1]
+    others = len(broken) - 1
+    too = f" (some in {others} other window{'s' * (others > 1)})" if others else ""
+    return f"{told_steps(window)}: no finite value at {n} of {len(sites)} {what}{too}"

@@ -12,11 +12,19 @@ from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
 from actstats.plot import _style
-from actstats.plot._axes import add_legend, add_title, depth_axis, draw_line, note, own_axes
+from actstats.plot._axes import (
+    add_legend,
+    add_title,
+    depth_axis,
+    draw_line,
+    drawn_label,
+    note,
+    own_axes,
+)
 from actstats.plot._figures import WIDE, Scale, scale_of
 from actstats.plot._sites import chosen_series, opened, picked
 from actstats.plot._style import Color
-from actstats.plot._time import told_steps
+from actstats.plot._time import told_steps, without_finite
 from actstats.recording import Recording, Source, Window
 from actstats.stats import FIGURES
 
@@ -50,6 +58,7 @@ def layers(
     A figure is a line for each of a few windows, the last the darkest, over the band in which it
     was in 90 % of all windows. Values are bands of their quantiles in the last window, 5 to 95 %
     and 25 to 75 % around the median; of an earlier window the 5, 50 and 95 % quantiles are lines.
+    Sites without a finite value in a window that is drawn are gaps; a red note tells of them.
 
     Parameters
     ----------
@@ -108,6 +117,9 @@ def layers(
         else:
             chosen = picked(seen, 5 if windows is None else windows)
             names = _draw_figure(axes, found, figure, sites, seen, chosen, log)
+        broken = without_finite([seen[i] for i in chosen], names, "sites")
+        if broken:
+            note(axes, broken, color=_style.ALARM)
         depth_axis(axes, names)
         add_legend(axes, beside=ax is None)
         add_title(axes, title)
@@ -134,9 +146,10 @@ def _draw_figure(
         axes.fill_between(
             places, low, high, color="0.88", linewidth=0, label="90 % of the windows", gid="band"
         )
-    named = _named(len(chosen))
-    for i, (window, color) in enumerate(zip(chosen, _style.moments(len(chosen)), strict=True)):
-        label = told_steps(seen[window]) if i in named else "_"
+    finite = [window for window in chosen if np.isfinite(series.values[window]).any()]
+    named = {finite[i] for i in _named(len(finite))}
+    for window, color in zip(chosen, _style.moments(len(chosen)), strict=True):
+        label = told_steps(seen[window]) if window in named else "_"
         draw_line(axes, places, series.values[window], color=color, label=label, gid="line")
     if left_out:
         note(axes, f"{left_out} chosen site{'s' * (left_out > 1)} without this figure")
@@ -183,10 +196,12 @@ def _draw_bands(axes: Axes, table: NDArray[np.float64], color: Color, steps: str
     """Draw a window's quantiles as two bands and the median."""
     edges, levels = _blocks(table)
     for i, alpha in enumerate((0.22, 0.45)):
-        label = f"{steps}: {100 * LEVELS[i]:.0f} to {100 * LEVELS[-1 - i]:.0f} %"
+        label = drawn_label(
+            f"{steps}: {100 * LEVELS[i]:.0f} to {100 * LEVELS[-1 - i]:.0f} %", table
+        )
         look = _Look(color=color, alpha=alpha, linewidth=0, label=label, gid="band")
         axes.stairs(levels[-1 - i], edges, baseline=levels[i], fill=True, **look)
-    look = _Look(color=color, linewidth=1.8, label="median", gid="median")
+    look = _Look(color=color, linewidth=1.8, label=drawn_label("median", table), gid="median")
     axes.stairs(levels[2], edges, baseline=None, **look)
 
 
@@ -197,7 +212,7 @@ def _draw_outline(
     edges, levels = _blocks(table)
     many = len(table) > MOST_BLOCKS
     for level in (0, 2, 4):
-        label = f"{steps}: 5, 50, 95 %" if level == 2 else "_"
+        label = drawn_label(f"{steps}: 5, 50, 95 %", table) if level == 2 else "_"
         width = 0.7 if many else 1.5 if level == 2 else 0.9
         look = _Look(color=color, linewidth=width, linestyle="-" if many else dashes, label=label)
         axes.stairs(levels[level], edges, baseline=None, gid="earlier", **look)

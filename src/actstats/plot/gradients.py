@@ -14,10 +14,18 @@ from numpy.typing import NDArray
 from actstats.gains import gate_gain, steps_back
 from actstats.layers import Layer, Layers, gradient_key
 from actstats.plot import _style
-from actstats.plot._axes import add_legend, add_title, depth_axis, draw_line, figure_of
+from actstats.plot._axes import (
+    add_legend,
+    add_title,
+    depth_axis,
+    draw_line,
+    drawn_label,
+    figure_of,
+    note,
+)
 from actstats.plot._figures import scale_of
 from actstats.plot._sites import opened, picked
-from actstats.plot._time import told_steps
+from actstats.plot._time import told_steps, without_finite
 from actstats.recording import Recording, Source, Window
 from actstats.sites import Site, close_matches, matches
 from actstats.stats import TensorStats
@@ -102,7 +110,7 @@ def gradient_flow(
     windows, the last the darkest. Below, for the first and the last of these windows: the gate
     gain, what the activation function lets through, and the weight gain, what the weights and
     norms make of it on the way to the layer before. The gradient comes from the right; a gain
-    below 1 shrinks it.
+    below 1 shrinks it. A red note tells of layers whose gradient has no finite value.
 
     Parameters
     ----------
@@ -150,13 +158,15 @@ def gradient_flow(
     layers = _layers_with_gradient(found, seen, sites)
     names = [layer.a.key for layer in layers]
     flows = [Flow.of(seen[i], layers) for i in picked(seen, windows)]
+    ends = [flows[0], flows[-1]] if len(flows) > 1 else flows
     with _style.style():
         panels = _panels(figsize) if ax is None else [ax]
         if ax is None:
             _draw_sizes(panels[0], flows)
             panels[0].tick_params(labelbottom=False)
-        _draw_gains(panels[-1], [flows[0], flows[-1]] if len(flows) > 1 else flows)
+        _draw_gains(panels[-1], ends)
         depth_axis(panels[-1], names)
+        _tell(panels, [flow.window for flow in (flows if ax is None else ends)], layers)
         for panel in panels:
             add_legend(panel, beside=ax is None)
             _style.despine(panel, left=False)
@@ -199,7 +209,7 @@ def _draw_sizes(axes: Axes, flows: Sequence[Flow]) -> None:
     """Draw the rms of the gradient by depth, one line per window."""
     values = np.array([flow.rms for flow in flows])
     for flow, color in zip(flows, _style.moments(len(flows)), strict=True):
-        told = told_steps(flow.window)
+        told = drawn_label(told_steps(flow.window), flow.rms)
         draw_line(axes, np.arange(len(flow.rms)), flow.rms, color=color, label=told, gid="rms")
     scale_of("rms", values, None if _flat(values) else True).on_axis(axes)
     axes.set_ylabel("rms of the gradient")
@@ -207,6 +217,25 @@ def _draw_sizes(axes: Axes, flows: Sequence[Flow]) -> None:
 
 def _flat(values: NDArray[np.float64]) -> bool:
     return not (np.isfinite(values) & (values > 0)).any()
+
+
+def _tell(panels: Sequence[Axes], windows: Sequence[Window], layers: Sequence[Layer]) -> None:
+    """Say how the gains are read, and which windows have layers without a finite gradient."""
+    broken = without_finite(windows, [gradient_key(layer.a) for layer in layers], "layers")
+    if broken:
+        note(panels[0], broken, color=_style.ALARM)
+        if len(panels) == 1:  # there is room for one of the two above the axes
+            return
+    panels[-1].annotate(
+        "← the gradient comes from the right; above 1 it grows",
+        (1, 1),
+        xycoords="axes fraction",
+        xytext=(0, 3),
+        textcoords="offset points",
+        ha="right",
+        fontsize=_style.SMALL,
+        color=_style.FAINT,
+    )
 
 
 def _draw_gains(axes: Axes, flows: Sequence[Flow]) -> None:
@@ -230,7 +259,7 @@ def _draw_gains(axes: Axes, flows: Sequence[Flow]) -> None:
     if gains:
         scale_of("rms", np.array(gains), True).on_axis(axes)
     else:
-        told = "fewer than two layers got a gradient that is not 0"
+        told = "fewer than two layers got a finite gradient that is not 0"
         axes.text(
             *(0.5, 0.5, told), ha="center", transform=axes.transAxes, color=_style.FAINT,
             bbox={"facecolor": "white", "linewidth": 0}, gid="nothing",
@@ -238,13 +267,3 @@ def _draw_gains(axes: Axes, flows: Sequence[Flow]) -> None:
         axes.set_ylim(0, 2)
     axes.axhline(1, color="0.5", linewidth=0.7, zorder=0.5, gid="unchanged")
     axes.set_ylabel("gain")
-    axes.annotate(
-        "← the gradient comes from the right; above 1 it grows",
-        (1, 1),
-        xycoords="axes fraction",
-        xytext=(0, 3),
-        textcoords="offset points",
-        ha="right",
-        fontsize=_style.SMALL,
-        color=_style.FAINT,
-    )

@@ -16,13 +16,28 @@ from actstats.plot._axes import add_colorbar, add_title, draw_mesh, note, own_ax
 from actstats.plot._sites import MOST_COLUMNS, History, history
 from actstats.plot._time import Cells, steps_axis
 from actstats.recording import Source
-from actstats.stats import ENOUGH_SAMPLES
+from actstats.stats import ENOUGH_SAMPLES, TensorStats
 
 __all__ = ["units"]
 
 Sort: TypeAlias = Literal["fate", "activity", "index"]
 
-FATES = ("always active", "woke up", "came back", "fell silent", "never active", "not seen")
+FATES = (
+    "always active",
+    "woke up",
+    "came back",
+    "active until not finite",
+    "fell silent",
+    "never active",
+    "never finite",
+    "not seen",
+)
+FATE_COLORS = {
+    "active until not finite": _style.ALARM,
+    "fell silent": _style.SILENT,
+    "never active": _style.SILENT,
+    "never finite": _style.ALARM,
+}
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,9 +48,12 @@ class Lives:
     ----------
     active : ndarray of float64, shape (W, C)
         Share of active samples of each unit in each window; nan where it was not seen.
+    broken : ndarray of bool, shape (W, C), optional
+        Where that is nan because none of the unit's samples was finite. None: nowhere.
     """
 
     active: NDArray[np.float64]
+    broken: NDArray[np.bool_] | None = None
 
     @property
     def fates(self) -> NDArray[np.int64]:
@@ -46,12 +64,14 @@ class Lives:
         last = np.take_along_axis(awake, _last(seen)[None], axis=0)[0]
         first = np.take_along_axis(awake, seen.argmax(axis=0)[None], axis=0)[0]
         came_back = (silent & was_awake).any(axis=0)
+        broken = np.zeros_like(seen) if self.broken is None else self.broken
+        lost = broken.any(axis=0) & (_last(broken) > _last(seen))
         fates = np.where(
             last,
-            np.where(came_back, 2, np.where(first, 0, 1)),
-            np.where(awake.any(axis=0), 3, 4),
+            np.where(lost, 3, np.where(came_back, 2, np.where(first, 0, 1))),
+            np.where(awake.any(axis=0), 4, 5),
         )
-        return np.where(seen.any(axis=0), fates, 5)
+        return np.where(seen.any(axis=0), fates, np.where(broken.any(axis=0), 6, 7))
 
     def order(self, sort: Sort) -> NDArray[np.intp]:
         """Return the units from the top down."""
@@ -84,7 +104,8 @@ def units(
     A row for each unit, a column for each window (neighbours are merged, exactly, where there are
     more than 400). A unit without any active sample in a window
     is vermilion there: silent. On the right stands what became of the units: which were active in
-    every window, which woke up or came back and are active in the last one, which fell silent.
+    every window, which woke up or came back and are active in the last one, which fell silent,
+    and which were active until none of their samples was finite.
     Of ReLU and its kin silent units are dead, where 30 samples or more tell it.
 
     Parameters
@@ -152,7 +173,17 @@ def _lives(shown: History) -> Lives:
         raise ValueError(f"{shown.site} has no active fraction per unit: {reason}.")
     missing = np.full(width, np.nan)
     fits = [missing if part is None or len(part) != width else part for part in parts]
-    return Lives(np.array(fits))
+    return Lives(np.array(fits), np.array([_broken(stats, width) for stats in shown.stats]))
+
+
+def _broken(stats: TensorStats, width: int) -> NDArray[np.bool_]:
+    """Return which units had samples in a window, but no finite one."""
+    if not (stats.nan_count or stats.inf_count):
+        return np.zeros(width, np.bool_)
+    if not stats.finite_count:
+        return np.ones(width, np.bool_)
+    seen = np.ones(width) if stats.judged is None else stats.judged.seen
+    return seen == 0 if len(seen) == width else np.zeros(width, np.bool_)
 
 
 # ---- drawing -----------------------------------------------------------------------------------
@@ -209,7 +240,7 @@ def _mark_fates(axes: Axes, fates: NDArray[np.int64], *, in_blocks: bool) -> Non
         if start:
             axes.axhline(start - 0.5, color="white", linewidth=1.2, gid="border")
         place = max(start + n / 2 - 0.5, lowest + apart)
-        color = _style.SILENT if FATES[i] in ("fell silent", "never active") else _style.INK
+        color = FATE_COLORS.get(FATES[i], _style.INK)
         axes.text(
             *(1.012, place),
             f"{n:,} {FATES[i]}",
