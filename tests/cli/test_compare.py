@@ -1,11 +1,12 @@
 """`compare`: the verdict as an exit code, words and JSON."""
 
 import json
+from dataclasses import replace
 
 import pytest
 from recordings import normal, recording
 
-from actstats import load
+from actstats import Recording, load
 from actstats.cli import main
 
 
@@ -37,6 +38,24 @@ def test_a_part_is_compared(run, healthy_file, other_file):
     code, out, _ = run("compare", healthy_file, other_file, "--site", "out")
     assert code == 0
     assert "fc1" not in out
+
+
+@pytest.fixture
+def two_phases(tmp_path):
+    train = recording({"fc1": normal(seed=1)}, steps=10)
+    (window,) = recording({"fc1": normal(std=3.0, seed=1)}, steps=10).windows
+    both = Recording([*train.windows, replace(window, phase="eval")], train.sites)
+    return both.save(tmp_path / "both.actstats")
+
+
+def test_phases_of_the_two_sides(run, two_phases):
+    sides = ("--phase-a", "train", "--phase-b", "eval")
+    code, out, err = run("compare", two_phases, two_phases, *sides)
+    assert (code, err) == (1, "")
+    assert "The two differ at fc1" in out
+    assert run("compare", two_phases, two_phases)[0] == 0
+    assert run("compare", two_phases, two_phases, "--phase", "train", "--phase-b", "eval")[0] == 1
+    assert run("compare", two_phases, two_phases, "--phase-b", "evil")[0] == 64
 
 
 def test_json(run, healthy_file, other_file):

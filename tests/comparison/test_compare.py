@@ -56,7 +56,37 @@ def test_samples_of_one_distribution_do_not_separate():
     comparison = actstats.compare(literal(CALM), literal(CALM, seed=5000))
     assert comparison.first is None
     assert not comparison.identical
-    assert comparison.verdict.startswith("The two do not separate: the largest distance is 0.")
+    assert comparison.verdict.startswith(
+        "The two do not separate: no W1 is beyond the noise and a run's own movement; over all "
+        "steps the largest is 0.0"
+    )
+    assert comparison.verdict.endswith("Compared: 2 sites in 12 windows, steps 0-11.")
+
+
+def constant(at, value, like):
+    """A recording whose site fc1 is almost constant in one window."""
+    windows = list(like.windows)
+    stats = {**windows[at].stats, "fc1": TensorStats.from_tensor(1e-3 * noise(at) + value)}
+    windows[at] = Window(windows[at].first_step, windows[at].last_step, "train", stats)
+    return Recording(windows)
+
+
+def test_a_large_distance_that_does_not_count_says_why():
+    a, b = literal(CALM), literal(CALM, seed=5000)
+    found = actstats.compare(constant(1, 0.0, a), constant(1, 0.1, b))
+    assert found["fc1"].most == pytest.approx(2, abs=0.01)
+    assert found.verdict.startswith(
+        "The two do not separate: the largest W1 beyond the noise is 2 of the standard deviation, "
+        "at fc1 from step 1, but not in 3 windows in a row; the site is nearly constant there."
+    )
+
+
+def test_what_is_within_the_noise_is_not_the_largest_distance():
+    walk = {"fc1": [0.0, 40.0] * 6, "act1": [0.0] * 12}  # moves by more than it differs
+    b = literal({"fc1": [0.0, 41.0] * 6, "act1": [0.08] * 12})
+    found = actstats.compare(literal(walk), b, threshold=0.9)
+    assert found["fc1"].most > 0.5
+    assert "at fc1" not in found.verdict
 
 
 def test_the_first_site_and_window_are_found():
@@ -179,6 +209,28 @@ def test_training_against_live_data():
     assert len(comparison.pairs) == 1
     assert comparison.first.site == "fc1"
     assert "compared as a whole: steps 0-7 of a with steps 0-0 of b" in comparison.notes
+    assert comparison.verdict.startswith("The two differ at fc1: W1 is ")
+    assert "in a row" not in str(comparison)
+
+
+def test_one_pair_of_windows_has_no_first_and_no_row():
+    a, b = literal(CALM, width=2), literal({"fc1": [1.0], "act1": [0.0]}, first=23, seed=5000)
+    comparison = actstats.compare(a, b)
+    assert len(comparison.pairs) == 1
+    assert comparison.verdict.startswith("The two differ at fc1: W1 is ")
+    assert comparison.verdict.endswith(". Of 2 sites 1 differs.")
+    assert "in a row" not in str(comparison)
+    assert "one pair of windows: steps 22-23 of a with steps 23-23 of b" in comparison.notes
+    same = actstats.compare(b, b)
+    assert not any(note.startswith("one pair") for note in same.notes)
+
+
+def test_one_pair_that_does_not_differ_names_no_step():
+    one, other = ({"fc1": [x], "act1": [0.0]} for x in (0.0, 0.095))
+    a, b = (actstats.merge([literal(shifts)] * 64) for shifts in (one, other))
+    verdict = actstats.compare(a, b).verdict
+    assert "from step" not in verdict
+    assert verdict.startswith("The two do not differ: the largest W1 beyond the noise is 0.09")
 
 
 @pytest.mark.parametrize("activation", ["tanh", "relu"])
@@ -245,6 +297,19 @@ def test_steps_of_one_side_only_are_left_out_and_told():
     comparison = actstats.compare(literal(CALM), literal({s: [0.0] * 5 for s in CALM}))
     assert len(comparison.pairs) == 5
     assert "only a has steps 5-11" in comparison.notes
+    assert "left out: 7 of 12 windows of a, as b has none at their steps" in comparison.notes
+    assert not any("windows of b" in note for note in comparison.notes)
+
+
+def test_windows_left_out_in_between_are_told_of_each_side():
+    a, b = literal(CALM), literal(CALM)
+    a = Recording([w for i, w in enumerate(a.windows) if i not in (3, 4)])
+    b = Recording([w for i, w in enumerate(b.windows) if i != 7])
+    notes = actstats.compare(a, b).notes
+    assert "left out: 1 of 10 windows of a, as b has none at their steps" in notes
+    assert "left out: 2 of 11 windows of b, as a has none at their steps" in notes
+    merged = actstats.compare(literal(CALM), literal({s: [0.0] * 3 for s in CALM}, width=4))
+    assert not any(note.startswith("left out") for note in merged.notes)
 
 
 def test_recordings_without_common_steps_are_compared_as_a_whole():

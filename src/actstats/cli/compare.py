@@ -21,6 +21,7 @@ examples:
   actstats compare float32.actstats bfloat16.actstats --site 'act*'
   actstats compare before.actstats after.actstats && echo 'nothing changed'
   actstats compare before.actstats after.actstats --json
+  actstats compare run.actstats run.actstats --phase-a train --phase-b eval
   actstats plot compare before.actstats after.actstats -o difference.png
 
 exit codes: 0 the runs do not separate, 1 they do; 64 and above say that they
@@ -41,15 +42,21 @@ def add(parser: argparse.ArgumentParser) -> None:
     add_file(parser, "a")
     add_file(parser, "b")
     add_choice(parser)
+    for side in "ab":
+        text = f"the phase of {side.upper()}, instead of --phase"
+        parser.add_argument(f"--phase-{side}", metavar="PHASE", help=text)
 
 
 def run(args: argparse.Namespace, console: Console) -> int:
     """Print the comparison and tell by the exit code whether there is a difference."""
     import actstats
 
-    paths = (args.a, args.b)
+    sides = (args.a, args.phase_a), (args.b, args.phase_b)
     with console.progress(f"comparing {args.a} and {args.b}"):
-        a, b = (chosen(opened(path), args.site, args.phase, args.steps) for path in paths)
+        a, b = (
+            chosen(opened(path), args.site, phase or args.phase, args.steps)
+            for path, phase in sides
+        )
         comparison = actstats.compare(a, b)
     code = SEPARATED if comparison.first is not None else OK
     console.emit({"a": str(args.a), "b": str(args.b), **comparison.to_dict(), "exit_code": code})

@@ -110,7 +110,8 @@ def compare(
     measured = measure(pairs, whole, paired.sites, draws)
     rows, windows = site_rows(pairs, whole, paired, measured, marks)
     first = first_separation(pairs, rows, windows, measured)
-    notes += remarks(marks, whole, paired, drawn_anew=bool(np.isfinite(draws).any()))
+    anew = bool(np.isfinite(draws).any())
+    notes += remarks(marks, whole, paired, len(pairs), drawn_anew=anew)
     return Comparison(_names(a, b), pairs, paired, measured, rows, first, marks, notes)
 
 
@@ -147,11 +148,21 @@ def _aligned(
         raise ValueError(f'`align` must be "steps" or "whole"; got {align!r}.')
     pairs = pair_windows(a, b) if align == "steps" else []
     if pairs:
-        return pairs, _left_out(pairs, a, b)
-    whole = [merged([WindowPair(one, one) for one in side]).a for side in (a, b)]
-    spans = [f"{one.first_step:,}-{one.last_step:,}" for one in whole]
-    note = f"compared as a whole: steps {spans[0]} of a with steps {spans[1]} of b"
-    return [WindowPair(*whole)], [note]
+        return pairs, [*_unequal_spans(pairs), *_left_out(pairs, a, b)]
+    whole = WindowPair(*(merged([WindowPair(one, one) for one in side]).a for side in (a, b)))
+    return [whole], [f"compared as a whole: {_spans(whole)}"]
+
+
+def _spans(pair: WindowPair) -> str:
+    spans = [f"steps {one.first_step:,}-{one.last_step:,}" for one in (pair.a, pair.b)]
+    return f"{spans[0]} of a with {spans[1]} of b"
+
+
+def _unequal_spans(pairs: Sequence[WindowPair]) -> list[str]:
+    """Tell where the only pair is not over the same steps."""
+    a, b = pairs[0].a, pairs[0].b
+    same = (a.first_step, a.last_step) == (b.first_step, b.last_step)
+    return [] if same or len(pairs) > 1 else [f"one pair of windows: {_spans(pairs[0])}"]
 
 
 def _left_out(pairs: Sequence[WindowPair], *sides: Sequence[Window]) -> list[str]:
@@ -160,7 +171,23 @@ def _left_out(pairs: Sequence[WindowPair], *sides: Sequence[Window]) -> list[str
         last = max(window.last_step for window in windows)
         if last > pairs[-1].last_step:
             notes.append(f"only {name} has steps {pairs[-1].last_step + 1:,}-{last:,}")
+    for name, other, windows in zip("ab", "ba", sides, strict=True):
+        number = _unused(windows, [pair.a if name == "a" else pair.b for pair in pairs])
+        if number:
+            notes.append(
+                f"left out: {number:,} of {len(windows):,} windows of {name}, as {other} has none "
+                "at their steps"
+            )
     return notes
+
+
+def _unused(windows: Sequence[Window], compared: Sequence[Window]) -> int:
+    """Return how many windows are in none of the compared ones, which are in order of time."""
+    first = np.array([window.first_step for window in compared])
+    last = np.array([window.last_step for window in compared])
+    at = np.searchsorted(first, [window.first_step for window in windows], "right") - 1
+    ends = np.array([window.last_step for window in windows])
+    return int(np.sum((at < 0) | (ends > last[at])))
 
 
 def _seen(paired: Paired, whole: WindowPair) -> Paired:

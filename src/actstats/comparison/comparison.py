@@ -13,6 +13,7 @@ from actstats.comparison.judging import Marks, Separation
 from actstats.comparison.measure import Measured
 from actstats.comparison.pairs import Paired, WindowPair
 from actstats.comparison.rows import DISTANCES, HEAD, SiteComparison, cells
+from actstats.comparison.telling import largest_distance
 from actstats.series import Series
 from actstats.sites import close_matches, matches
 from actstats.stats import FIGURES
@@ -160,15 +161,16 @@ class Comparison(Sequence[SiteComparison]):
             number = len(self.separated)
             return (
                 f"{self.first.message} Of {len(self)} site{'s' * (len(self) != 1)} {number} "
-                f"{'separates' if number == 1 else 'separate'}."
+                f"{self._verb}{'s' * (number == 1)}."
             )
         if not any(row.most > 0 for row in self.rows):
             return f"Nothing could be compared at {self._extent}: a side has no finite value."
-        most = max((row for row in self.rows if row.most >= 0), key=lambda row: row.most)
-        return (
-            f"The two do not separate: the largest distance is {most.most:.3g} of the standard "
-            f"deviation, at {most.site} from step {most.most_step:,}. Compared: {self._extent}."
-        )
+        largest = largest_distance(self.pairs, self.rows, self.measured, self.marks)
+        return f"The two do not {self._verb}: {largest}. Compared: {self._extent}."
+
+    @property
+    def _verb(self) -> str:
+        return "separate" if len(self.pairs) > 1 else "differ"
 
     @property
     def _extent(self) -> str:

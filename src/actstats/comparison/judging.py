@@ -12,7 +12,15 @@ from numpy.typing import NDArray
 from actstats.comparison.measure import Measured
 from actstats.sites import split_key
 
-__all__ = ["TIMES_NOISE", "Marks", "Separation", "apart", "in_order_of_computing", "since"]
+__all__ = [
+    "TIMES_NOISE",
+    "Marks",
+    "Separation",
+    "apart",
+    "beyond_noise",
+    "in_order_of_computing",
+    "since",
+]
 
 BoolArray = NDArray[np.bool_]
 
@@ -73,9 +81,19 @@ class Separation:
 def apart(found: Measured, marks: Marks) -> BoolArray:
     """Tell which sites are apart in which windows, shape (windows, sites)."""
     distances = np.stack((found.normalised, found.psi))
-    floor = np.maximum(TIMES_NOISE * found.noise, found.movement[:, None, :])
+    floor = _floor(found)
     least = np.array([marks.w1, marks.psi])[:, None, None]
     return np.asarray(np.any(distances > np.maximum(floor, least), axis=0))  # nan: not apart
+
+
+def beyond_noise(found: Measured) -> BoolArray:
+    """Tell where W1 is above noise and a run's own movement, shape (windows, sites)."""
+    return np.asarray(found.normalised > _floor(found)[0])
+
+
+def _floor(found: Measured) -> NDArray[np.float64]:
+    """Return what both distances must exceed, shape (2, windows, sites)."""
+    return np.maximum(TIMES_NOISE * found.noise, found.movement[:, None, :])
 
 
 def since(is_apart: BoolArray, seen: BoolArray, hold: int) -> int | None:

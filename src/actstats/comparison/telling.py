@@ -11,6 +11,7 @@ from actstats.comparison.judging import (
     Marks,
     Separation,
     apart,
+    beyond_noise,
     in_order_of_computing,
     since,
 )
@@ -19,7 +20,9 @@ from actstats.comparison.pairs import Paired, WindowPair
 from actstats.comparison.rows import SiteComparison
 from actstats.recording import Window
 
-__all__ = ["first_separation", "remarks", "site_rows"]
+__all__ = ["first_separation", "largest_distance", "remarks", "site_rows"]
+
+NEARLY_CONSTANT = 0.01  # of a site's std over all windows
 
 
 def site_rows(
@@ -82,20 +85,66 @@ def first_separation(
         if pair.first_step == pair.last_step
         else f"steps {pair.first_step:,}-{pair.last_step:,}"
     )
+    where = f"separate first at {row.site} in {steps}"
     message = (
-        f"The two separate first at {row.site} in {steps}: W1 is {distance:.3g} of the standard "
-        f"deviation (noise {noise:.2g}), PSI {psi:.3g}."
+        f"The two {where if len(pairs) > 1 else f'differ at {row.site}'}: W1 is {distance:.3g} of "
+        f"the standard deviation (noise {noise:.2g}), PSI {psi:.3g}."
     )
     return Separation(
         row.site, window, pair.first_step, pair.last_step, distance, psi, noise, message
     )
 
 
-def remarks(marks: Marks, whole: WindowPair, paired: Paired, *, drawn_anew: bool) -> list[str]:
+def largest_distance(
+    pairs: Sequence[WindowPair], rows: Sequence[SiteComparison], measured: Measured, marks: Marks
+) -> str:
+    """Return in words the largest distance of runs that do not separate, and why it is none."""
+    beyond = np.where(beyond_noise(measured), measured.normalised, 0.0)
+    if not beyond.any():
+        row = max(rows, key=lambda row: np.nan_to_num(row.w1_normalised, nan=-1.0))
+        moved = " and a run's own movement" if len(pairs) > 1 else ""
+        return (
+            f"no W1 is beyond the noise{moved}; over all steps the largest is "
+            f"{row.w1_normalised:.3g} of the standard deviation, at {row.site}"
+        )
+    window, i = divmod(int(np.argmax(beyond)), len(rows))
+    step = f" from step {pairs[window].first_step:,}" if len(pairs) > 1 else ""
+    told = (
+        f"the largest W1 beyond the noise is {beyond[window, i]:.3g} of the standard deviation, "
+        f"at {rows[i].site}{step}"
+    )
+    if beyond[window, i] <= marks.w1:
+        return told
+    constant = _is_nearly_constant(pairs[window], rows[i])
+    return (
+        f"{told}, but not{_in_a_row(marks.hold, len(pairs))}"
+        f"{'; the site is nearly constant there' * constant}"
+    )
+
+
+def _is_nearly_constant(pair: WindowPair, row: SiteComparison) -> bool:
+    """Tell whether a site varies far less in a window than in all of them, on both sides."""
+    sides = ((pair.a[row.site], row.a), (pair.b[row.site_b], row.b))
+    return all(stats.std < NEARLY_CONSTANT * figures["std"] for stats, figures in sides)
+
+
+def _in_a_row(hold: int, windows: int) -> str:
+    """Say how long a site must be apart; nothing where there is one window."""
+    hold = min(hold, windows)
+    if windows == 1:
+        return ""
+    return f" in {hold} windows in a row" if hold > 1 else " in a window"
+
+
+def remarks(
+    marks: Marks, whole: WindowPair, paired: Paired, windows: int, *, drawn_anew: bool
+) -> list[str]:
     """Return what a reader must know besides: what counts as apart, and what limits it."""
+    held = _in_a_row(marks.hold, windows)
+    moved = f" and a run's own movement,{held}" if held else ""
     rule = (
         f"apart: W1/std above {marks.w1:g} or PSI above {marks.psi:g}, and above {TIMES_NOISE:g} "
-        f"times the noise and a run's own movement, in {marks.hold} windows in a row"
+        f"times the noise{moved}"
     )
     notes = [rule]
     if drawn_anew:
