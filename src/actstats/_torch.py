@@ -12,7 +12,9 @@ from torch import Tensor, nn
 
 __all__ = [
     "PLAIN",
+    "arrived",
     "compiled_as_they_are",
+    "default_store",
     "has_gradient",
     "in_backward",
     "innermost_mode",
@@ -20,6 +22,7 @@ __all__ = [
     "is_compiling",
     "keep_effects",
     "plain",
+    "prefixed",
     "quiet",
     "resolved",
     "scaler_scale",
@@ -145,6 +148,26 @@ def scaler_scale(scaler: Any) -> float | Tensor:
     if isinstance(scale, Tensor) and scaler.is_enabled():
         return scale.detach().double()
     return float(scaler.get_scale())
+
+
+def arrived(tensor: Tensor) -> Tensor:
+    """Return what an asynchronous collective gives, waiting for it; other tensors as they are."""
+    wait = getattr(tensor, "wait", None) if _dispatches(tensor) else None
+    return tensor if wait is None else wait()
+
+
+def default_store() -> Any:
+    """Return the store that the ranks of the default process group meet in; None if untold."""
+    from torch.distributed import distributed_c10d
+
+    return getattr(distributed_c10d, "_get_default_store", lambda: None)()
+
+
+def prefixed(name: str, store: Any) -> Any:
+    """Return a store of the same ranks whose keys begin with a name."""
+    from torch.distributed import PrefixStore  # type: ignore[attr-defined]
+
+    return PrefixStore(name, store)
 
 
 def interpreted(function: _F) -> _F:

@@ -29,13 +29,13 @@ from actstats._torch import (
     plain,
     quiet,
     scaler_scale,
-    unreadable,
     untraceable,
     watch_gradient,
 )
 from actstats.activations import Activation
 from actstats.gate import make_gate
 from actstats.kernels import Spec, State
+from actstats.sharding import Units, local, units_of, unreadable_part
 from actstats.shared import Leaf, Mask, Shared, nowhere
 from actstats.sites import (
     Leaves,
@@ -334,7 +334,7 @@ class Slot(_Hook):
         call = self._call_suffix(self.index)
         for path, tensor in leaves(output):
             suffix = call + path
-            reason = unreadable(tensor)
+            reason = unreadable_part(tensor)
             if reason is not None:
                 shared.skip(self.name + suffix, reason)
                 continue
@@ -353,12 +353,17 @@ class Slot(_Hook):
         call = self._call_suffix(self._next_index())
         capture = self.shared.options.capture
         z = args[0] if args else None
-        if self.z_before and "output" in capture and isinstance(z, Tensor) and not unreadable(z):
+        if (
+            self.z_before
+            and "output" in capture
+            and isinstance(z, Tensor)
+            and not unreadable_part(z)
+        ):
             self._judge(call, module, z, phase)
         if "input" not in capture:
             return
         for path, tensor in input_leaves(args, kwargs):
-            reason = unreadable(tensor)
+            reason = unreadable_part(tensor)
             if reason is not None:
                 self.shared.skip(f"{self.name}{call}{path}:input", reason)
             else:
@@ -378,7 +383,7 @@ class Slot(_Hook):
         scale: float | Tensor | None = None,
     ) -> None:
         leaf = self._leaf(kind, suffix, module, tensor, phase)
-        x, axis = self._masked(plain(tensor), leaf, mask)
+        x, axis = self._masked(plain(local(tensor)), leaf, mask)
         self._check_width(leaf, x, axis)
         leaf.kernel.observe(x, leaf.state, unit_axis=axis, step=self.shared.step, scale=scale)
         if not (suffix or self.per_call):
@@ -389,7 +394,7 @@ class Slot(_Hook):
 
     def _judge(self, suffix: str, module: nn.Module, z: Tensor, phase: str) -> None:
         leaf = self._leaf("output", suffix, module, z, phase)
-        x, axis = self._masked(plain(z), leaf, self.shared.mask)
+        x, axis = self._masked(plain(local(z)), leaf, self.shared.mask)
         self._check_width(leaf, x, axis)
         leaf.kernel.judge(x, leaf.state, unit_axis=axis, step=self.shared.step)
 
@@ -423,7 +428,7 @@ class Slot(_Hook):
             return
         leaf.state.pool()
         leaf.notes["units"] = f"the width changed from {leaf.units} (shape {tuple(x.shape)})"
-        leaf.units = 0
+        leaf.units, leaf.shard = 0, None
 
     # ---- making a site ----------------------------------------------------------------------
 
@@ -459,6 +464,7 @@ class Slot(_Hook):
         known = self.shared.axes
         inherits = self.inherits if self.inherits is not None else known.get(tuple(tensor.shape))
         axis = known[tuple(tensor.shape)] = unit_axis(module, tensor, inherits)
+        part = units_of(tensor, axis)
         width = 0 if axis is None else tensor.shape[axis]
         notes = {}
         if inherits is None and axis is not None and not knows_units(module, tensor):
@@ -469,7 +475,9 @@ class Slot(_Hook):
             notes["units"] = f"a tensor of {tensor.dim()} dimensions has no units here"
         elif width > MAX_UNITS:
             notes["units"] = f"{width} units are more than {MAX_UNITS}"
-        units = width if width <= MAX_UNITS else 0
+        elif isinstance(part, str):
+            notes["units"] = part
+        units = 0 if "units" in notes or axis is None else local(tensor).shape[axis]
         spec = Spec(
             resolution=min(lookup(options.resolution, site.key, 3), self.shared.coarsest),
             width=max(units, 1),
@@ -478,7 +486,8 @@ class Slot(_Hook):
             edges=lookup(options.edges, site.key),
         )
         state, kernel = State(spec, tensor.device), self.shared.kernel_for(tensor)
-        leaf = Leaf(site, state, kernel, axis, activation, units, notes)
+        shard = part if isinstance(part, Units) and units else None
+        leaf = Leaf(site, state, kernel, axis, activation, units, notes, shard)
         self.table[phase, kind, suffix] = leaf
         return leaf
 
@@ -555,7 +564,7 @@ class GradientHook(_Hook):
 
     def _observe(self, grad: Tensor) -> None:
         slot, shared, module = self.slot, self.slot.shared, self.slot.module()
-        reason = untraceable() or unreadable(grad)
+        reason = untraceable() or unreadable_part(grad)
         if self.fired:
             reason = "backward ran again through the same forward"
         if reason is not None:

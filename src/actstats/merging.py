@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import os
+import re
 from bisect import bisect_right
-from collections.abc import Hashable, Iterable, Mapping, Sequence
-from functools import reduce
-from typing import Any
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence, Set
+from dataclasses import dataclass
+from typing import Any, Generic, Protocol, TypeVar
 
 from actstats.recording import Recording, Source, Window, as_recording
-from actstats.stats import TensorStats
+from actstats.sites import base_name
+from actstats.table import Kept, SiteTable
 
 __all__ = ["by_span", "common_spans", "merge"]
 
@@ -63,22 +65,105 @@ def merge(sources: Iterable[Source]) -> Recording:
     (Recording(3 sites x 1 windows, steps 0-0, train), 1024)
     """
     named = _named(sources)
-    _refuse_unequal(named)
+    refuse_unequal({name: _kept(recording) for name, recording in named.items()})
     recordings = list(named.values())
-    windows = [window for recording in recordings for window in recording.windows]
-    merged, notes = _merged(windows)
-    joined = reduce(Recording.__add__, (_without_windows(one) for one in recordings))
-    sites = {key: site for one in reversed(recordings) for key, site in one.sites.items()}
+    groups = grouped([window for recording in recordings for window in recording.windows])
+    windows = [Window.sum(group.windows) for group in groups]
+    return together(recordings, windows, overlaps(groups))
+
+
+def together(
+    recordings: Sequence[Recording], windows: Iterable[Window], notes: Iterable[str] = ()
+) -> Recording:
+    """Return windows merged of these recordings with all that is known beside them."""
+    known = {id(one.sites): one.sites for one in recordings}  # ranks may share one
+    sites = {key: site for some in reversed(known.values()) for key, site in some.items()}
+    never_called = _never_called(recordings, {base_name(one.module) for one in sites.values()})
     return Recording(
-        merged,
+        windows,
         sites,
-        tuple(dict.fromkeys((*joined.notes, *notes))),
-        joined.never_called,
-        joined.metadata,
+        (*_notes(recordings, never_called), *notes),
+        never_called,
+        {key: value for one in reversed(recordings) for key, value in one.metadata.items()},
     )
 
 
-def common_spans(windows: Iterable[Window]) -> list[Span]:
+def refuse_unequal(sources: Mapping[str, Iterable[Kept]]) -> None:
+    """Raise ValueError for the first site whose statistics do not merge, and say where."""
+    seen: dict[str, tuple[str, Kept]] = {}
+    for name, sites in sources.items():
+        for kept in sites:
+            where, known = seen.setdefault(kept.site, (name, kept))
+            if known is kept:
+                continue
+            for what, mine, theirs in zip(_CRITERIA, _key(known), _key(kept), strict=True):
+                if mine != theirs:
+                    raise ValueError(
+                        f"site {kept.site!r} has unequal {what} and does not merge: {_said(mine)} "
+                        f"in {where}, {_said(theirs)} in {name}. Leave it out by "
+                        "`select(site=...)`, or record both alike."
+                    )
+
+
+# ---- spans of steps ----------------------------------------------------------------------------
+
+
+class Spanned(Protocol):
+    """A window, or what stands for one."""
+
+    @property
+    def first_step(self) -> int:
+        """Inclusive."""
+
+    @property
+    def last_step(self) -> int:
+        """Inclusive."""
+
+    @property
+    def phase(self) -> str:
+        """As of a window."""
+
+
+W = TypeVar("W", bound=Spanned)
+
+
+@dataclass(frozen=True)
+class Group(Generic[W]):
+    """Windows of one phase that become one."""
+
+    span: Span
+    windows: Sequence[W]
+
+    @property
+    def is_crossed(self) -> bool:
+        """Whether the windows are not all of the same steps."""
+        return len({_span(window) for window in self.windows}) > 1
+
+
+def grouped(windows: Sequence[W]) -> list[Group[W]]:
+    """Return what becomes one window each, in order of time; inside, in the order given."""
+    groups: list[Group[W]] = []
+    for phase in dict.fromkeys(window.phase for window in windows):
+        held = [window for window in windows if window.phase == phase]
+        inside = by_span(held, common_spans(held))
+        groups += [Group(span, within) for span, within in inside.items()]
+    return sorted(groups, key=lambda group: group.span)
+
+
+def overlaps(groups: Sequence[Group[W]]) -> list[str]:
+    """Say of each phase which windows overlapped and are wider now."""
+    widths: dict[str, list[int]] = {}
+    for group in groups:
+        if group.is_crossed:
+            first, last = group.span
+            widths.setdefault(group.windows[0].phase, []).append(last - first + 1)
+    return [
+        f"{phase} windows that overlapped were merged to {len(found)} of up to {max(found)} steps"
+        for phase, found in widths.items()
+    ]
+
+
+def common_spans(windows: Iterable[Spanned]) -> list[Span]:
     """Return the narrowest spans of steps that no window crosses, in order of time."""
     spans: list[Span] = []
     for first, last in sorted({(window.first_step, window.last_step) for window in windows}):
@@ -89,10 +174,10 @@ def common_spans(windows: Iterable[Window]) -> list[Span]:
     return spans
 
 
-def by_span(windows: Sequence[Window], spans: Sequence[Span]) -> dict[Span, list[Window]]:
+def by_span(windows: Sequence[W], spans: Sequence[Span]) -> dict[Span, list[W]]:
     """Return the windows inside each span, spans without any left out."""
     starts = [first for first, _ in spans]
-    inside: dict[Span, list[Window]] = {}
+    inside: dict[Span, list[W]] = {}
     for window in windows:
         span = spans[bisect_right(starts, window.first_step) - 1]
         inside.setdefault(span, []).append(window)
@@ -120,27 +205,12 @@ def _named(sources: Iterable[Source]) -> dict[str, Recording]:
     return named
 
 
-def _refuse_unequal(named: Mapping[str, Recording]) -> None:
-    """Raise ValueError for the first site whose statistics do not merge, and say where."""
-    seen: dict[str, tuple[str, TensorStats]] = {}
-    for name, recording in named.items():
-        for site, stats in _first_of_each(recording).items():
-            where, known = seen.setdefault(site, (name, stats))
-            for what, mine, theirs in zip(_CRITERIA, _key(known), _key(stats), strict=True):
-                if mine != theirs:
-                    raise ValueError(
-                        f"site {site!r} has unequal {what} and does not merge: {_said(mine)} in "
-                        f"{where}, {_said(theirs)} in {name}. Leave it out by `select(site=...)`, "
-                        "or record both alike."
-                    )
-
-
 _CRITERIA = ("activations", "saturation slopes", "edges")
 
 
-def _key(stats: TensorStats) -> tuple[Hashable, ...]:
-    activation = None if stats.activation is None else stats.activation.key
-    return activation, stats.saturation_slope, stats.edges
+def _key(kept: Kept) -> tuple[Hashable, ...]:
+    activation = None if kept.activation is None else kept.activation.key
+    return activation, kept.saturation_slope, kept.spec.edges
 
 
 def _said(value: Any) -> str:
@@ -149,39 +219,44 @@ def _said(value: Any) -> str:
     return "none" if value is None else str(value)
 
 
-def _first_of_each(recording: Recording) -> dict[str, TensorStats]:
-    """Return each site's statistics in the first window that has it."""
-    first: dict[str, TensorStats] = {}
-    for window in recording.windows:
-        for site in window.stats.keys() - first.keys():
-            first[site] = window.stats[site]
-    return first
+def _kept(recording: Recording) -> Iterator[Kept]:
+    """Yield what is known of each site in the first window that has it."""
+    seen: set[str] = set()
+    for stats in (window.stats for window in recording.windows):
+        if isinstance(stats, SiteTable):
+            known: Iterable[Kept] = stats.columns.sites if not seen.issuperset(stats) else ()
+        else:
+            known = (Kept.of(site, one) for site, one in stats.items() if site not in seen)
+        yield from (kept for kept in known if kept.site not in seen)
+        seen.update(stats)
 
 
-# ---- windows -----------------------------------------------------------------------------------
-
-
-def _merged(windows: Sequence[Window]) -> tuple[list[Window], list[str]]:
-    """Return the windows of all phases in order of time, and what must be said of them."""
-    merged, notes = [], []
-    for phase in dict.fromkeys(window.phase for window in windows):
-        held = [window for window in windows if window.phase == phase]
-        spans = common_spans(held)
-        inside = by_span(held, spans)
-        merged += [Window.sum(inside[span]) for span in spans]
-        crossed = [span for span in spans if len({_span(w) for w in inside[span]}) > 1]
-        if crossed:
-            widest = max(last - first + 1 for first, last in crossed)
-            notes.append(
-                f"{phase} windows that overlapped were merged to {len(crossed)} of up to "
-                f"{widest} steps"
-            )
-    return sorted(merged, key=_span), notes
-
-
-def _span(window: Window) -> Span:
+def _span(window: Spanned) -> Span:
     return window.first_step, window.last_step
 
 
-def _without_windows(recording: Recording) -> Recording:
-    return Recording((), None, recording.notes, recording.never_called, recording.metadata)
+# ---- what is known beside the windows ------------------------------------------------------------
+
+_SKIPPED = re.compile(r"skipped (\d+) x (.*)", re.DOTALL)
+_UNCALLED = "never called: "
+
+
+def _never_called(recordings: Sequence[Recording], called: Set[str]) -> dict[str, str]:
+    """Return modules that no source called; one that has not the module says nothing of it."""
+    uses: dict[str, list[str]] = {}
+    for name, use in (item for one in recordings for item in one.never_called.items()):
+        uses.setdefault(name, []).append(use)
+    return {name: use[0] for name, use in uses.items() if name not in called}
+
+
+def _notes(recordings: Sequence[Recording], never_called: Mapping[str, str]) -> list[str]:
+    """Return the notes of all, each once: what was skipped is added up, who was called too."""
+    notes: dict[str, int] = {}
+    for note in (note for one in recordings for note in one.notes):
+        skipped = _SKIPPED.fullmatch(note)
+        if skipped is not None:
+            notes[skipped[2]] = notes.get(skipped[2], 0) + int(skipped[1])
+        elif not note.startswith(_UNCALLED):
+            notes[note] = 0
+    told = [f"skipped {count} x {what}" if count else what for what, count in notes.items()]
+    return [*told, *([_UNCALLED + ", ".join(never_called)] if never_called else [])]

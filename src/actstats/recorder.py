@@ -6,6 +6,7 @@ import os
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from datetime import timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -549,6 +550,37 @@ class ActivationRecorder(Mapping[str, TensorStats]):
             wild = split_key(pattern)[0] == "*"
             if sites and not wild and not any(matches(pattern, site) for site in sites):
                 yield pattern
+
+    def merge_ranks(self, group: Any = None, timeout: float | timedelta = 60.0) -> Recording:
+        """Return what all ranks of a process group recorded, as one; every rank has to call it.
+
+        What one process would have recorded that had seen every rank's batches: counts and bins
+        are identical, moments agree within rounding. All ranks get the same, bit for bit, and
+        nothing changes here. Windows are merged as :func:`actstats.merge` does, in the order of
+        ranks; a scalar's ``last`` is the last rank's.
+
+        Parameters
+        ----------
+        group : ProcessGroup, optional
+            None: all ranks. What travels goes by the group's device.
+        timeout : float or timedelta, default 60
+            Seconds from this call until which all ranks have to come, and the merge to end.
+
+        Raises
+        ------
+        TimeoutError
+            If a rank does not come; it is named.
+        ConnectionError
+            If a rank dies or hangs in the middle; it is named.
+        RuntimeError
+            If there is no process group.
+        ValueError
+            If ``group`` is not this rank's, ``timeout`` is no positive number, or ranks recorded
+            a site with unequal activations, saturation slopes or edges.
+        """
+        from actstats.distributed import merge_ranks  # here: few runs have ranks
+
+        return merge_ranks(self, group, timeout)
 
     # ---- resuming --------------------------------------------------------------------------------
 

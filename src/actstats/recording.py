@@ -18,6 +18,7 @@ from actstats.series import Series
 from actstats.sites import Site, close_matches, matches, reading_key, site_order, split_key
 from actstats.stats import COUNTS, FIGURES, TensorStats
 from actstats.table import SiteTable, union
+from actstats.tables import summed
 
 if TYPE_CHECKING:
     import pandas
@@ -141,15 +142,15 @@ class Window(Mapping[str, TensorStats]):
     @staticmethod
     def sum(windows: Sequence[Window]) -> Window:
         """Return windows of one phase, in order of time, as one: merged one after the other."""
-        first, *others = windows
-        if len(windows) < 3 or not all(first.fits(other) for other in others):
-            return reduce(Window.merge, windows)
+        first = windows[0]
         tables = [window.stats for window in windows if isinstance(window.stats, SiteTable)]
+        if len(windows) < 2 or len(tables) < len(windows):
+            return reduce(Window.merge, windows)
         return Window(
             min(window.first_step for window in windows),
             max(window.last_step for window in windows),
             first.phase,
-            SiteTable.sum(tables),
+            summed(tables),
             reduce(union, (window.scalars for window in windows)),
         )
 

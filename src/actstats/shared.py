@@ -7,10 +7,11 @@ import os
 import weakref
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -18,7 +19,8 @@ from actstats import kernels
 from actstats._torch import PLAIN
 from actstats.activations import Activation
 from actstats.compiled import Pending, make_order
-from actstats.kernels import State
+from actstats.kernels import Spec, State
+from actstats.sharding import Units, widened
 from actstats.sites import Site
 from actstats.stats import TensorStats
 
@@ -56,16 +58,32 @@ class Leaf:
     activation: Activation | None
     units: int
     notes: dict[str, str] = field(default_factory=dict)
+    shard: Units | None = None  # which units these are, where other ranks have others
 
     def snapshot(self, saturation_slope: float) -> TensorStats:
         """Copy what the state holds."""
-        return TensorStats.from_state(
-            self.state,
+        memory = np.array(self.state.memory.cpu().numpy())  # one copy, from wherever it is
+        if self.shard is not None:
+            memory = widened(memory, self.state.spec, self.shard)
+        return TensorStats.from_memory(
+            memory,
+            self.spec,
             activation=self.activation,
             saturation_slope=saturation_slope,
-            units=self.units,
+            units=self.all_units,
             notes=self.notes,
         )
+
+    @property
+    def all_units(self) -> int:
+        """Units told apart, those of other ranks too."""
+        return self.units if self.shard is None else self.shard.whole
+
+    @property
+    def spec(self) -> Spec:
+        """What is kept, with room for the units of other ranks."""
+        spec = self.state.spec
+        return spec if self.shard is None else replace(spec, width=self.shard.whole)
 
 
 def nowhere() -> None:

@@ -8,9 +8,12 @@ from dataclasses import dataclass
 from itertools import chain
 
 import numpy as np
+from numpy.typing import NDArray
 
-from actstats.kernels.state import HostCopy, reset
+from actstats.kernels import Spec
+from actstats.kernels.state import HostCopy, Layout, reset
 from actstats.recording import Scalar, Window, default_phase, merge_leading
+from actstats.sharding import Units, widened
 from actstats.shared import Leaf, Shared
 from actstats.stats import TensorStats
 from actstats.table import Kept, SiteTable
@@ -28,6 +31,21 @@ class Taken:
     phase: str
     sites: tuple[Kept, ...]
     copy: HostCopy
+    shards: tuple[tuple[Spec, Units | None], ...] = ()  # what a state keeps, of which units
+
+    def words(self) -> NDArray[np.int64]:
+        """Return the memory of one site's state after the other's; waits for the device."""
+        words = self.copy.words()
+        if not any(units for _, units in self.shards):
+            return words
+        ends = np.cumsum([Layout.of(spec).words for spec, _ in self.shards])
+        pieces = zip(np.split(words, ends[:-1]), self.shards, strict=True)
+        return np.concatenate(
+            [
+                piece if units is None else widened(piece, spec, units)
+                for piece, (spec, units) in pieces
+            ]
+        )
 
 
 def take(shared: Shared, *, forget: bool) -> list[Taken]:
@@ -39,7 +57,9 @@ def take(shared: Shared, *, forget: bool) -> list[Taken]:
     taken = []
     for (phase, _), leaves in groups.items():
         states = [leaf.state for leaf in leaves]
-        taken.append(Taken(phase, tuple(_kept(leaf, slope) for leaf in leaves), HostCopy(states)))
+        kept = tuple(_kept(leaf, slope) for leaf in leaves)
+        shards = tuple((leaf.state.spec, leaf.shard) for leaf in leaves)
+        taken.append(Taken(phase, kept, HostCopy(states), shards))
         if forget:
             reset(states)
     return taken
@@ -47,7 +67,7 @@ def take(shared: Shared, *, forget: bool) -> list[Taken]:
 
 def _kept(leaf: Leaf, slope: float) -> Kept:
     notes = tuple(leaf.notes.items())
-    return Kept(leaf.site.key, leaf.state.spec, leaf.activation, slope, leaf.units, notes)
+    return Kept(leaf.site.key, leaf.spec, leaf.activation, slope, leaf.all_units, notes)
 
 
 @dataclass(frozen=True)
@@ -97,7 +117,7 @@ class Closing:
         for phase in dict.fromkeys(taken.phase for taken in self.taken):
             parts = [taken for taken in self.taken if taken.phase == phase]
             sites = chain.from_iterable(taken.sites for taken in parts)
-            words = [taken.copy.words() for taken in parts]
+            words = [taken.words() for taken in parts]
             together = words[0] if len(words) == 1 else np.concatenate(words)
             yield phase, SiteTable.of(tuple(sites), together)
 
