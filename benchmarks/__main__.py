@@ -1,4 +1,4 @@
-"""Run all four benchmarks: `python -m benchmarks [--rounds 15] [--out FOLDER]`.
+"""Run all five benchmarks: `python -m benchmarks [--rounds 15] [--out FOLDER]`.
 
 `--only overhead` leaves the others out; `--quick` takes seconds instead of half an hour, and its
 figures mean little. Options of one benchmark are given to that one: `python benchmarks/kernel.py`.
@@ -9,13 +9,14 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from benchmarks import disk, kernel, overhead, report, scale
+from benchmarks import disk, kernel, overhead, ranks, report, scale
 
-ALL = {"overhead": overhead, "kernel": kernel, "scale": scale, "disk": disk}
+ALL = {"overhead": overhead, "kernel": kernel, "scale": scale, "disk": disk, "ranks": ranks}
 QUICK = {
     "overhead": ("--rounds", "3", "--seconds", "0.05", "--nets", "tutorial"),
     "kernel": ("--rounds", "3", "--seconds", "0.005", "--sizes", "640", "64k", "--steps", "300"),
     "scale": ("--rounds", "3", "--modules", "100", "1000", "--steps", "1000"),
+    "ranks": ("--ranks", "2", "9", "--sites", "20"),
     "disk": ("--rounds", "2", "--sites", "1", "8", "--windows", "20"),
 }
 
