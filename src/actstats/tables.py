@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import reduce
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -69,19 +70,27 @@ def part(table: SiteTable, places: IntArray) -> SiteTable:
         rows.moments.view(np.int64)[:, numbers],
         rows.judged[:, _ranges(whole.judged, places)],
     )
-    shift = np.full(len(whole.sites), -1, np.int64)
+    bins, counts = _bins_of(table, places, columns)
+    return SiteTable(columns, np.concatenate([block.reshape(-1) for block in dense]), bins, counts)
+
+
+def _bins_of(
+    table: SiteTable, places: IntArray, columns: Columns
+) -> tuple[NDArray[np.integer[Any]], IntArray]:
+    """Return the bins of some sites, where they lie among these alone, and what is in them."""
+    starts = table.columns.starts
+    if len(places) and (np.diff(places) == 1).all():  # neighbours, as they mostly are
+        first, last = int(starts[places[0]]), int(starts[places[-1] + 1])
+        held = slice(*np.searchsorted(table.bins, (first, last)))
+        return table.bins[held] - table.bins.dtype.type(first), table.counts[held]
+    shift = np.full(len(table.columns.sites), -1, np.int64)
     shift[places] = columns.starts[:-1]
-    owner = np.searchsorted(whole.starts, table.bins, side="right") - 1
+    owner = np.searchsorted(starts, table.bins, side="right") - 1
     chosen = shift[owner] >= 0
-    owner, bins = owner[chosen], table.bins[chosen]
-    bins = bins - whole.starts[owner] + shift[owner]
+    owner = owner[chosen]
+    bins = table.bins[chosen] - starts[owner] + shift[owner]
     order = np.argsort(bins, kind="stable")  # ascending, also where the sites do not
-    return SiteTable(
-        columns,
-        np.concatenate([block.reshape(-1) for block in dense]),
-        bins[order].astype(table.bins.dtype),
-        table.counts[chosen][order],
-    )
+    return bins[order].astype(table.bins.dtype), table.counts[chosen][order]
 
 
 def joined(tables: Sequence[SiteTable]) -> SiteTable:

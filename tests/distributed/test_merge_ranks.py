@@ -14,6 +14,7 @@ from ranks import CASES, even, record
 import actstats
 from actstats import ActivationRecorder, Scalar, make_mlp
 from actstats._torch import default_store
+from actstats.distributed.exchange import Exchange
 from claims import assert_identical, assert_same_integers
 
 pytestmark = pytest.mark.skipif(not dist.is_available(), reason="torch without distributed")
@@ -210,6 +211,22 @@ def alone(tmp_path):
 def test_a_group_of_one_is_the_recording_itself(alone):
     recorder = even([0])
     assert_same_recording(recorder.merge_ranks(), recorder.recording)
+
+
+@pytest.mark.parametrize("sites", [1, 40])
+def test_collectives_are_six_however_much_there_is(alone, monkeypatch, sites):
+    exchanges = []
+    begin = Exchange.__init__
+    monkeypatch.setattr(
+        Exchange, "__init__", lambda self, *args: (exchanges.append(self), begin(self, *args))[1]
+    )
+    net = torch.nn.Sequential(*(torch.nn.Tanh() for _ in range(sites)))
+    with ActivationRecorder(net, window=1) as recorder:
+        for _ in range(3 * sites):
+            net(torch.randn(4, 3))
+            recorder.step()
+    recorder.merge_ranks()
+    assert [exchange.collectives for exchange in exchanges] == [6]  # 7 where ranks differ
 
 
 def test_nothing_recorded_merges_to_nothing(alone):

@@ -23,7 +23,7 @@ __all__ = ["Held", "Outline", "Plan", "Share", "table_of", "tabled"]
 
 IntArray = NDArray[np.int64]
 
-FEWEST = 16  # sites of a share: cutting a window finer costs more than it spreads
+FEWEST = 4  # sites of a share: cutting a window finer costs more than it spreads
 
 
 class Held(NamedTuple):
@@ -132,7 +132,7 @@ class Plan:
         different = dict.fromkeys(outlines)  # most ranks hold the same
         refuse_unequal({names[outlines.index(one)]: _kept(one) for one in different})
         self.groups = grouped([held for r, one in enumerate(outlines) for held in one.held(r)])
-        sites = sorted({kept.site for one in different for kept in _kept(one)})
+        sites = dict.fromkeys(kept.site for one in different for kept in _kept(one))
         wanted = ceil(self.world / max(1, len(self.groups)))
         self.blocks = max(1, min(wanted, ceil(len(sites) / FEWEST)))
         size = max(1, ceil(len(sites) / self.blocks))
