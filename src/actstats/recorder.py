@@ -571,7 +571,7 @@ class ActivationRecorder(Mapping[str, TensorStats]):
         TimeoutError
             If a rank does not come; it is named.
         ConnectionError
-            If a rank dies or hangs in the middle; it is named.
+            If a rank dies, hangs or fails in the middle; it is named.
         RuntimeError
             If there is no process group.
         ValueError

@@ -237,6 +237,20 @@ def die(rank, folder, stage):
     os._exit(0)  # the group is broken: leave it as it is
 
 
+def fail(rank, folder):
+    """Raise on rank 1 in the middle of a merge; it lives on."""
+
+    def scatter(*_):
+        raise MemoryError("no room")
+
+    recorder = even([rank])
+    if rank == 1:
+        Exchange.scatter = scatter
+    tell(folder, "fail", rank, recorder, timeout=20)
+    time.sleep(2)  # until the others know
+    os._exit(0)
+
+
 def main(what, rank, world, folder):
     torch.set_num_threads(1)
     folder = Path(folder)
@@ -256,6 +270,8 @@ def main(what, rank, world, folder):
         from parallel import run_all
 
         run_all(rank, world, folder)
+    elif what == "fail":
+        fail(rank, folder)
     else:
         die(rank, folder, what)
     dist.destroy_process_group()

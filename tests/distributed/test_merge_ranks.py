@@ -183,6 +183,17 @@ def test_a_rank_that_dies_in_the_middle_is_named_and_files_remain(tmp_path, stag
             assert_identical(left[site], actstats.load(files[rank])[site], site=site)
 
 
+def test_a_rank_that_fails_in_the_middle_is_told_to_the_others(tmp_path):
+    wait(start("fail", 3, tmp_path))
+    assert told(tmp_path, "fail", 1)["ended"] == "MemoryError: no room"
+    for rank in (0, 2):
+        end = told(tmp_path, "fail", rank)
+        assert end["ended"].startswith(
+            "ConnectionError: merge_ranks failed on rank 1: MemoryError: no room. What was"
+        )
+        assert end["took"] < 5
+
+
 # ---- groups --------------------------------------------------------------------------------------
 
 

@@ -66,6 +66,9 @@ def test_a_rank_tells_its_units_from_those_of_others(folder):
     assert [one["1"].units for one in (first, second)] == [UNITS, UNITS]
     assert (first["1"].moments.n > 0).tolist() == [True] * 4 + [False] * 3  # as torch.chunk cuts
     assert (second["1"].moments.n > 0).tolist() == [False] * 4 + [True] * 3
+    last_active = first["1"].judged.last_active
+    assert (last_active[:4] >= 0).all()
+    assert (last_active[4:] == -1).all()  # never
     assert first["1"].why("dead_fraction") == "0 samples are too few (at least 30)"
 
 

@@ -145,7 +145,7 @@ class Exchange:
             self._wait(work)
             work.wait()
         except RuntimeError as error:
-            raise self.roll.lost(str(error).strip().partition("\n")[0]) from error
+            raise self.roll.lost(error) from error
 
     def _wait(self, work: Any) -> None:
         pause, ask = 1e-4, time.monotonic() + ASK

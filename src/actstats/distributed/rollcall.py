@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from datetime import timedelta
 from types import TracebackType
 from typing import Any
@@ -12,7 +13,7 @@ __all__ = ["RollCall", "Seconds", "named"]
 
 Seconds = float
 GRACE = 2.0  # seconds in which those who live say that they have failed
-HERE, DONE, FAILED = b"here", b"done", b"failed"
+HERE, OUT = b"here", b"out"  # in the merge; out of it, done or failed
 INTACT = (
     "What was recorded on this rank is whole, here and in its `log` file: merge again, or merge "
     "the ranks' files by actstats.merge([...])."
@@ -65,18 +66,21 @@ class RollCall:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        try:
-            self.store.set(self._end(self.rank), DONE if error is None else FAILED)
-            if error is not None:
-                self.store.set(f"broken/{self.round}", b"")
-        except RuntimeError:  # the store is gone: there is nobody to tell
-            pass
+        with suppress(RuntimeError):  # the store is gone: there is nobody to tell
+            if error is not None and not self.store.check([self._broken]):
+                told = f"rank {self.ranks[self.rank]}: {type(error).__name__}: {_first_line(error)}"
+                self.store.set(self._broken, told.encode())
+            self.store.set(self._end(self.rank), OUT)
 
     # ---- before ----------------------------------------------------------------------------------
 
     @property
     def _verdict(self) -> str:
         return f"verdict/{self.round}"
+
+    @property
+    def _broken(self) -> str:
+        return f"broken/{self.round}"
 
     def _end(self, rank: int) -> str:
         return f"end/{rank}"
@@ -123,22 +127,26 @@ class RollCall:
 
     def is_broken(self) -> bool:
         """Tell whether the merge has failed on some rank."""
-        return bool(self._ask(lambda: self.store.check([f"broken/{self.round}"])))
+        return bool(self._ask(lambda: self.store.check([self._broken])))
 
-    def lost(self, why: str) -> ConnectionError:
-        """Return the error that names who does not answer any more; waits a little for the others.
+    def lost(self, error: RuntimeError) -> ConnectionError:
+        """Return what to raise: who does not answer any more, or else where it failed first.
 
-        Those who live find out that the merge has failed, and say so.
+        Those who live find out that the merge has failed, and say that they are out of it.
         """
-        self.__exit__(ConnectionError, ConnectionError(), None)
-        until = min(time.monotonic() + GRACE, max(self.deadline, time.monotonic() + 0.5))
+        self.__exit__(type(error), error, None)
+        until = time.monotonic() + (GRACE if self.left > GRACE else GRACE / 4)
         silent = self._silent()
         while silent and time.monotonic() < until:
             time.sleep(0.05)
             silent = self._silent()
-        gone = [self.ranks[rank] for rank in silent]
-        who = f"{named(gone)} died or hung" if gone else "a connection broke"
-        return ConnectionError(f"{who} in the middle of merge_ranks ({why}). {INTACT}")
+        if silent:
+            who = named(self.ranks[rank] for rank in silent)
+            told = f"{who} died or hung in the middle of merge_ranks ({_first_line(error)})."
+        else:
+            first = self._ask(lambda: self.store.get(self._broken)).decode()
+            told = f"merge_ranks failed on {first}."
+        return ConnectionError(f"{told} {INTACT}")
 
     def _silent(self) -> list[int]:
         """Return ranks that have neither finished nor failed."""
