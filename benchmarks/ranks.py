@@ -175,7 +175,7 @@ def modelled(row: dict, network: dict[str, float]) -> tuple[float, float]:
 def tables(result: dict) -> str:
     """Return the table of a run, as Markdown."""
     head = (
-        *("ranks", "own numbers, MiB", "received, MiB", "were all sent to all, MiB"),
+        *("ranks", "own numbers, MiB", "received, MiB", "all sent to all, MiB"),
         *("collectives", "plan, s", "give, s", "merge, s", "read, s"),
         *("network (model), s", "a merge, s", "all parts here, s", "identical"),
     )
@@ -211,7 +211,7 @@ def draw(result: dict) -> object:
     figure, (sizes, times) = report.axes(2)
     rows = result["merges"]
     ranks = [row["ranks"] for row in rows]
-    labels = {"received": "received, in shares", "everything": "were all sent to all"}
+    labels = {"received": "received, in shares", "everything": "all sent to all"}
     for i, (what, label) in enumerate(labels.items()):
         report.line(sizes, ranks, [row[f"{what}_bytes"] / 2**20 for row in rows], i, label)
     report.logarithmic(sizes, "ranks", "a rank receives, MiB")

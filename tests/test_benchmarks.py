@@ -12,7 +12,20 @@ from torch import nn
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
-from benchmarks import bounds, disk, kernel, machine, nets, overhead, peers, report, scale, timing  # noqa: E402
+from benchmarks import (  # noqa: E402
+    bounds,
+    disk,
+    kernel,
+    machine,
+    nets,
+    overhead,
+    peers,
+    ranks,
+    report,
+    scale,
+    timing,
+)
+from benchmarks.__main__ import ALL  # noqa: E402
 
 
 @pytest.fixture(autouse=True)
@@ -222,6 +235,24 @@ def test_scale_writes_table_json_and_picture(tmp_path, capsys):
     assert "200 steps with 10 sites" in printed
 
 
+def test_simulated_ranks_merge_to_the_same_bits(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(ranks, "measure_network", lambda: {"latency_s": 1e-4, "bytes_per_s": 1e9})
+    ranks.main(["--ranks", "2", "9", "--sites", "20", "--units", "3", "--out", str(tmp_path)])
+    result, printed = written(tmp_path, "ranks", capsys)
+    assert [row["identical"] for row in result["merges"]] == [True, True]
+    assert [row["shares"] for row in result["merges"]] == [2, 5]  # of at least four sites
+    assert "20 sites of 3 units, one window a rank" in printed
+    passed, _ = ranks.modelled(result["merges"][1], {"latency_s": 1.0, "bytes_per_s": 1e30})
+    assert passed == pytest.approx(7 * 8)
+
+
+def test_a_simulated_merge_that_is_not_the_same_is_told():
+    made = ranks.recordings(4, 3)
+    windows = [one.windows[0] for one in made[:3]]
+    assert ranks.identical(made[0], windows[:1])
+    assert not ranks.identical(made[0], windows)
+
+
 def test_memory_is_told_by_halves():
     samples = [(step, 1000 + 2 * step, 10 + step % 2) for step in range(10)]
     told = scale.halves(samples)
@@ -241,9 +272,8 @@ def test_disk_writes_table_json_and_picture(tmp_path, capsys):
 
 
 def test_committed_results_are_those_of_the_pages():
-    for name in ("overhead", "kernel", "scale", "disk"):
+    for name, module in ALL.items():
         result = json.loads((report.RESULTS / f"{name}.json").read_text())
-        module = {"overhead": overhead, "kernel": kernel, "scale": scale, "disk": disk}[name]
         page = (report.RESULTS / f"{name}.md").read_text()
         assert page.startswith(module.tables(result)), name
         assert machine.in_words(result["machine"]) in page
