@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
-from threading import RLock
 from typing import TYPE_CHECKING, Any
 from weakref import WeakMethod
 
@@ -68,7 +67,6 @@ class Run:
         self.metadata: dict[str, Any] = {}
         self.describe: Callable[[], Mapping[str, Any]] = _nothing
         self._begun = False  # some step has ended
-        self._lock = RLock()
         if log is not None:
             log.owner = WeakMethod(self.finish)
         self.forget()
@@ -100,7 +98,7 @@ class Run:
 
     def end_step(self, scalars: Mapping[str, Scalar]) -> None:
         """Close the open step, and the window if it is full; one thread at a time."""
-        with self._lock:
+        with self.shared.lock:
             self._end_step(scalars)
 
     def _end_step(self, scalars: Mapping[str, Scalar]) -> None:

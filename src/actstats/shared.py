@@ -8,6 +8,7 @@ import weakref
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from threading import RLock
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
@@ -102,6 +103,7 @@ class Shared:
         self.steady = False  # in a forward of the model, without a mask: hooks may take short ways
         self.sought = 0  # modules that were not called yet, and will look for their source
         self.busy = False
+        self.lock = RLock()  # held while a step ends
         self.step = 0
         self.phase: str | None = None
         self.root: Callable[[], nn.Module | None] = nowhere
@@ -205,6 +207,7 @@ def _after_fork() -> None:
     """Make recorders inert in a forked worker: their data belong to the parent."""
     for shared in _ALIVE:
         shared.forked, shared.active, shared.steady = True, False, False
+        shared.lock = RLock()  # the parent's may be held by a thread that is not here
 
 
 if hasattr(os, "register_at_fork"):  # not on Windows

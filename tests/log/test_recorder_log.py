@@ -4,11 +4,13 @@ import gc
 import logging
 import os
 import shutil
+import signal
 import sqlite3
 import subprocess
 import sys
 import textwrap
 import threading
+import time
 from dataclasses import replace
 
 import numpy as np
@@ -629,6 +631,36 @@ def test_a_forked_child_leaves_the_file_alone(net, path):
         os.waitpid(child, 0)
         train(net, recorder, 2)
     assert [w.first_step for w in actstats.load(path).windows] == [0, 1, 2, 3, 4]
+
+
+@pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning")
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+def test_a_child_forked_while_a_step_ends_does_not_wait_for_it(net):
+    recorder = ActivationRecorder(net).attach()
+    holds, done = threading.Event(), threading.Event()
+
+    def hold():
+        with recorder._shared.lock:
+            holds.set()
+            done.wait(30)
+
+    thread = threading.Thread(target=hold)
+    thread.start()
+    holds.wait(30)
+    child = os.fork()
+    if not child:
+        recorder.step()
+        os._exit(7)
+    deadline = time.monotonic() + 20
+    while (ended := os.waitpid(child, os.WNOHANG)) == (0, 0) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    done.set()
+    thread.join()
+    recorder.detach()
+    if ended == (0, 0):
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+    assert os.waitstatus_to_exitcode(ended[1]) == 7
 
 
 def test_names_are_data(path):
