@@ -547,6 +547,12 @@ def merge_leading(windows: Iterable[Window]) -> list[Window]:
     return [Window.sum(group) for group in groups]
 
 
+def merged_pairs(windows: Sequence[Window]) -> list[Window]:
+    """Merge each two neighbours of one phase; of an odd number the last stays as it is."""
+    pairs = zip(windows[::2], [*windows[1::2], None], strict=False)
+    return [a if b is None else a.merge(b) for a, b in pairs]
+
+
 def _place(site: Site | None) -> tuple[object, ...]:
     """Sites that nothing is known of come last, in the order they were seen."""
     return (math.inf,) if site is None else site_order(site)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from actstats.kernels import Spec
 from actstats.kernels.state import HostCopy, Layout, reset
-from actstats.recording import Scalar, Window, default_phase, merge_leading
+from actstats.recording import Scalar, Window, default_phase, merge_leading, merged_pairs
 from actstats.sharding import Units, widened
 from actstats.shared import Leaf, Shared
 from actstats.stats import TensorStats
@@ -247,8 +247,7 @@ class Windows:
             return False
         for held in self._by_phase.values():
             if len(held) > floor:
-                pairs = zip(held[::2], [*held[1::2], None], strict=False)
-                held[:] = [a if b is None else a.merge(b) for a, b in pairs]
+                held[:] = merged_pairs(held)
         self.width *= 2
         return True
 

@@ -13,7 +13,7 @@ me@host:/data /mnt/my\\040data fuse.sshfs rw 0 0
 @pytest.mark.parametrize(
     ("path", "remote"),
     [
-        ("/tmp/run", False),
+        ("/srv/run", False),
         ("/home/me/run", True),
         ("/homework/run", False),
         ("/home/scratch/run", False),

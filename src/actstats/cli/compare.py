@@ -71,6 +71,8 @@ def run(args: argparse.Namespace, console: Console) -> int:
 
 def _columns(comparison: Comparison) -> list[Column]:
     """Return what tells most of each site; differences are b less a."""
+    from actstats.comparison.rows import shown
+
     sites = [
         row.site if row.site == row.site_b else f"{row.site} -> {row.site_b}" for row in comparison
     ]
@@ -82,14 +84,10 @@ def _columns(comparison: Comparison) -> list[Column]:
     return [
         Column("site", sites, is_name=True),
         Column("apart since", steps),
-        Column("W1/std", [_shown(row.w1_normalised) for row in comparison]),
-        Column("PSI", [_shown(row.psi) for row in comparison], rank=1),
+        Column("W1/std", [shown(row.w1_normalised) for row in comparison]),
+        Column("PSI", [shown(row.psi) for row in comparison], rank=1),
         *differences,
     ]
-
-
-def _shown(value: float) -> str:
-    return "-" if math.isnan(value) else f"{value:.3g}"
 
 
 def _signed(value: float) -> str:

@@ -23,7 +23,7 @@ EXAMPLES = """\
 examples:
   actstats demo                                 writes demo_output/
   actstats demo --activation relu --epochs 30
-  actstats demo -o /tmp/demo --json
+  actstats demo -o sick --json
 
 Eight hidden layers of ten units, small weights and every bias at -0.2 learn a
 noisy parabola: once as they are, once with a BatchNorm1d in front of every

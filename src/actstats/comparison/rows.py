@@ -7,7 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-__all__ = ["DISTANCES", "HEAD", "SiteComparison", "cells"]
+from actstats.names import plain
+
+__all__ = ["DISTANCES", "HEAD", "SiteComparison", "cells", "shown"]
 
 DISTANCES = ("w1", "w1_normalised", "psi")
 
@@ -85,16 +87,13 @@ def cells(row: SiteComparison) -> tuple[str, ...]:
     difference = row.difference
     figures = (_signed(times * difference[figure]) for _, figure, times in _SHOWN)
     steps = ("-" if step is None else f"{step:,}" for step in (row.most_step, row.since))
-    return (name, _shown(row.w1_normalised), _shown(row.psi), *figures, _shown(row.most), *steps)
+    return (name, shown(row.w1_normalised), shown(row.psi), *figures, shown(row.most), *steps)
 
 
-def _shown(value: float) -> str:
+def shown(value: float) -> str:
+    """Write a distance; ``-`` where there is none."""
     return "-" if math.isnan(value) else f"{value:.3g}"
 
 
 def _signed(value: float) -> str:
     return "-" if math.isnan(value) else "0" if value == 0 else f"{value:+.3g}"
-
-
-def plain(numbers: Mapping[str, float]) -> dict[str, float | None]:
-    return {name: value if math.isfinite(value) else None for name, value in numbers.items()}

@@ -17,11 +17,12 @@ from torch.optim import Optimizer
 
 from actstats.diagnosis.diagnosis import Diagnosis, diagnose
 from actstats.diagnosis.features import Features
-from actstats.diagnosis.finding import Finding, plain
+from actstats.diagnosis.finding import Finding
 from actstats.diagnosis.remedies import Remedy, remedies_for
 from actstats.diagnosis.risk import Risk, risk
 from actstats.diagnosis.signs import vital_signs
 from actstats.diagnosis.training import UPDATE_RATIO
+from actstats.names import plain
 from actstats.recorder import ActivationRecorder
 from actstats.recording import Recording
 

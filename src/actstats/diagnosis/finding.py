@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
+
+from actstats.names import plain
 
 __all__ = ["SEVERITIES", "Finding", "Severity", "at_least", "plain"]
 
@@ -24,11 +25,6 @@ def at_least(severity: str, least: str) -> bool:
     (True, False)
     """
     return SEVERITIES.index(severity) >= SEVERITIES.index(least)
-
-
-def plain(value: Any) -> Any:
-    """Return a figure as JSON holds it, which has neither NaN nor Inf: None stands for these."""
-    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 @dataclass(frozen=True, eq=False)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 import os
 import sqlite3
 from collections import deque
@@ -13,18 +12,18 @@ from typing import Any, Literal
 
 from actstats.arguments import positive
 from actstats.diagnosis.diagnosis import Diagnosis, diagnose
-from actstats.diagnosis.finding import SEVERITIES, Finding, at_least, plain
+from actstats.diagnosis.finding import SEVERITIES, Finding, at_least
 from actstats.diagnosis.healthy import UnhealthyError
 from actstats.diagnosis.numbers import offenders
 from actstats.diagnosis.rule import Rule
 from actstats.diagnosis.thresholds import Thresholds
+from actstats.names import plain
 from actstats.recorder import ActivationRecorder
 from actstats.recording import Window
+from actstats.shared import logger
 from actstats.sites import split_key
 
 __all__ = ["FlightRecorder"]
-
-logger = logging.getLogger("actstats")
 
 
 class FlightRecorder:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import threading
 import time
@@ -16,11 +15,10 @@ from actstats.log.packed import Decoder
 from actstats.log.reader import DAMAGE
 from actstats.log.schema import from_json
 from actstats.log.writer import Known, Writer
-from actstats.recording import Window
+from actstats.recording import Window, merged_pairs
+from actstats.shared import logger, nowhere
 
 __all__ = ["Log"]
-
-logger = logging.getLogger("actstats")
 
 FIRST_WAIT, LONGEST_WAIT = 1.0, 60.0  # seconds before a write is tried again
 TOGETHER = 64  # windows of one transaction
@@ -64,7 +62,7 @@ class Log:
         self.pending: list[Window] = []
         self.trouble = ""
         self.next_step = 0
-        self.owner: Callable[[], Callable[[], None] | None] = _nobody
+        self.owner: Callable[[], Callable[[], None] | None] = nowhere
         self._writer: Writer | None = None
         self._known: Known | None = None  # what is in the file, while it is closed
         self._earlier: dict[str, Any] = {}  # facts of the runs before
@@ -290,10 +288,6 @@ class Log:
         return f"Log({str(self.path)!r}, {self.windows} windows{state})"
 
 
-def _nobody() -> None:
-    """Refer to nothing, as a weak reference does whose object is gone."""
-
-
 def _key(site: Mapping[str, Any]) -> tuple[Any, ...]:
     return site["module"], site["kind"], site["leaf"]
 
@@ -303,9 +297,7 @@ def merged_neighbours(windows: Sequence[Window]) -> list[Window]:
     phases = dict.fromkeys(window.phase for window in windows)
     merged = []
     for phase in phases:
-        held = [window for window in windows if window.phase == phase]
-        pairs = zip(held[::2], [*held[1::2], None], strict=False)
-        merged += [a if b is None else a.merge(b) for a, b in pairs]
+        merged += merged_pairs([window for window in windows if window.phase == phase])
     return sorted(merged, key=lambda window: (window.first_step, window.last_step))
 
 

@@ -287,41 +287,40 @@ def _read_facts(db: sqlite3.Connection, contents: Contents, _: bool) -> None:
 
 
 def _read_windows(db: sqlite3.Connection, contents: Contents, keep: bool) -> None:
-    number = 0
-    for row, told in _rows(db, "", ()):
-        number += 1
-        if row.number != number or told != row.digest(contents.last):
-            raise RecordingFileError(f"window {number} is damaged or missing.")
+    number, head = 0, contents.head
+    for row, told in _chain(db, 0, NOTHING):
+        number = row.number
         contents.last = told
         contents.last_step = max(contents.last_step, row.last_step)
         if keep:
             contents.rows.append(row)
-    head = contents.head
     if number != head.windows or contents.last != head.last_window:
         raise RecordingFileError(f"{head.windows} windows were written and {number} are there.")
 
 
 def rows_after(db: sqlite3.Connection, number: int) -> list[Row]:
     """Return the windows behind the first so many, every one checked."""
-    found: list[Row] = []
-    before = NOTHING
-    for row, told in _rows(db, "WHERE number >= ?", (number,)):
-        if row.number > number:
-            if row.number != number + 1 + len(found) or told != row.digest(before):
-                raise RecordingFileError(f"window {row.number} is damaged or missing.")
-            found.append(row)
-        before = told
-    return found
+    return [row for row, _ in _chain(db, number, digest_of(db, number))]
 
 
-def _rows(
-    db: sqlite3.Connection, where: str, values: tuple[int, ...]
-) -> Iterator[tuple[Row, bytes]]:
-    """Yield windows with the digests that are told of them."""
+def digest_of(db: sqlite3.Connection, number: int) -> bytes:
+    """Return the digest that is told of a window; that of nothing where there is none."""
+    query = "SELECT digest FROM windows WHERE number = ?"
+    found = db.execute(query, (number,)).fetchone()
+    return NOTHING if found is None else found[0]
+
+
+def _chain(db: sqlite3.Connection, number: int, before: bytes) -> Iterator[tuple[Row, bytes]]:
+    """Yield the windows behind one with a number and a digest, and their digests, all checked."""
     columns = ", ".join((*Row._fields, "digest"))
-    query = f"SELECT {columns} FROM windows {where} ORDER BY number"
-    for *row, told in db.execute(query, values):
-        yield _row(*row), told
+    query = f"SELECT {columns} FROM windows WHERE number >= ? ORDER BY number"
+    lowest = number + 1 if number else -(1 << 63)  # a row before the first is damage too
+    for *values, told in db.execute(query, (lowest,)):
+        row, number = _row(*values), number + 1
+        if row.number != number or told != row.digest(before):
+            raise RecordingFileError(f"window {number} is damaged or missing.")
+        yield row, told
+        before = told
 
 
 def _row(

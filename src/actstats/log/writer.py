@@ -16,7 +16,15 @@ from actstats.log import wal
 from actstats.log.codec import MOST_WORDS, encode, layout_to_json
 from actstats.log.errors import RecordingFileError
 from actstats.log.filesystem import is_remote
-from actstats.log.reader import MOST_BYTES, Contents, connect, is_open, read, rows_after
+from actstats.log.reader import (
+    MOST_BYTES,
+    Contents,
+    connect,
+    digest_of,
+    is_open,
+    read,
+    rows_after,
+)
 from actstats.log.schema import (
     APPLICATION,
     CREATE,
@@ -244,9 +252,7 @@ class Writer:
         if first is None:
             return self.known
         kept = first - 1
-        query = "SELECT digest FROM windows WHERE number = ?"
-        rows = self._db.execute(query, (kept,)).fetchall()
-        last = rows[0][0] if rows else NOTHING
+        last = digest_of(self._db, kept)
         return replace(self.known, head=self.known.head._replace(windows=kept, last_window=last))
 
     def steps(self) -> list[tuple[int, int]]:
