@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
-import unicodedata
+
+from actstats.names import printable
 
 __all__ = ["count", "number", "percent", "share", "signed", "steps", "visible"]
 
 MINUS = "\N{MINUS SIGN}"
+_SPACES = "\xa0\u1680\u202f\u205f\u3000" + "".join(map(chr, range(0x2000, 0x200B)))
 NOTHING = "\N{EN DASH}"  # a figure that does not apply
 
 
@@ -21,13 +23,7 @@ def visible(text: str) -> str:
     >>> print(visible("fc\n1"), visible("act\u202e3"), visible("größe"))
     fc\n1 act\u202e3 größe
     """
-    if text.isprintable():
-        return text
-    return "".join(c if _shows(c) else c.encode("unicode_escape").decode() for c in text)
-
-
-def _shows(character: str) -> bool:
-    return character.isprintable() or unicodedata.category(character) == "Zs"
+    return printable(text, keep=_SPACES)
 
 
 def number(value: float) -> str:
