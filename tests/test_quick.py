@@ -219,6 +219,7 @@ def broken(strict):
     return net, recorder
 
 
+@pytest.mark.hostile(56)
 def test_an_error_on_the_short_way_turns_its_site_off(caplog):
     net, recorder = broken(strict=False)
     for _ in range(2):

@@ -572,6 +572,7 @@ def gradients(scale=None, scaler=None):
     return recorder
 
 
+@pytest.mark.hostile(50)
 @pytest.mark.parametrize("scale", [2.0**16, 0.125, 1.0])
 def test_powers_of_two_unscale_exactly(scale):
     plain, scaled = gradients(), gradients(scale)
@@ -579,6 +580,7 @@ def test_powers_of_two_unscale_exactly(scale):
         assert_identical(plain[site], scaled[site], site=site)
 
 
+@pytest.mark.hostile(50)
 def test_grad_scaler():
     scaler = torch.amp.GradScaler("cpu", init_scale=2.0**12)
     plain, scaled = gradients(), gradients(scaler=scaler)
@@ -593,6 +595,7 @@ def test_a_disabled_grad_scaler_changes_nothing():
         assert_identical(plain[site], scaled[site], site=site)
 
 
+@pytest.mark.hostile(50)
 def test_a_grad_scaler_that_changes_its_scale():
     net = small()
     x = batch()
@@ -752,6 +755,7 @@ class Broken:
     judge = observe
 
 
+@pytest.mark.hostile(56)
 @pytest.mark.parametrize("capture", ["output", "input", "grad"])
 def test_an_error_is_logged_once_and_turns_the_site_off(capture, caplog):
     net = nn.Sequential(nn.Linear(3, 4))
@@ -768,6 +772,7 @@ def test_an_error_is_logged_once_and_turns_the_site_off(capture, caplog):
         recorder["0", capture]
 
 
+@pytest.mark.hostile(56)
 @pytest.mark.parametrize("capture", ["output", "input", "grad"])
 def test_strict_raises(capture):
     net = nn.Sequential(nn.Linear(3, 4))
@@ -777,6 +782,7 @@ def test_strict_raises(capture):
         train_step(net)
 
 
+@pytest.mark.hostile(57)
 def test_an_error_in_the_users_forward_leaves_the_recorder_right():
     class Fails(nn.Module):
         fail = True
@@ -799,6 +805,7 @@ def test_an_error_in_the_users_forward_leaves_the_recorder_right():
     assert recorder["2"].calls == 1
 
 
+@pytest.mark.hostile(57)
 @pytest.mark.parametrize("after", ["step", "detach", "forward"])
 def test_an_interrupt_in_the_users_forward(after):
     class Fails(nn.Module):
@@ -978,6 +985,7 @@ def test_memory_is_flat_over_ten_thousand_steps():
     assert max(sizes[-3:]) - min(sizes[:3]) < 300_000, sizes
 
 
+@pytest.mark.hostile(47)
 def test_no_tensor_is_kept_alive():
     net = small()
     alive = []

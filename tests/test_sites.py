@@ -181,6 +181,7 @@ def generator():
     yield ONE
 
 
+@pytest.mark.hostile(62)
 @pytest.mark.parametrize(
     ("value", "paths"),
     [
@@ -212,12 +213,14 @@ def test_leaves(value, paths):
     assert [path for path, _ in leaves(value)] == paths
 
 
+@pytest.mark.hostile(63)
 def test_a_generator_is_not_consumed():
     given = generator()
     list(leaves((given,)))
     assert list(given) == [ONE]
 
 
+@pytest.mark.hostile(62)
 def test_a_circle_ends():
     circle = {"a": ONE}
     circle["self"] = circle

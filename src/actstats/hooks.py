@@ -34,7 +34,8 @@ from actstats._torch import (
 )
 from actstats.activations import Activation
 from actstats.gate import make_gate
-from actstats.kernels import Spec, State
+from actstats.kernels import Spec, State, repeats
+from actstats.parts import Part, parts
 from actstats.sharding import Units, local, units_of, unreadable_part
 from actstats.shared import Leaf, Mask, Shared, nowhere
 from actstats.sites import (
@@ -382,10 +383,26 @@ class Slot(_Hook):
         mask: Mask | None,
         scale: float | Tensor | None = None,
     ) -> None:
-        leaf = self._leaf(kind, suffix, module, tensor, phase)
-        x, axis = self._masked(plain(local(tensor)), leaf, mask)
+        for part in parts(tensor):
+            self._add_part(kind, suffix + part.path, module, part, phase, mask, scale)
+
+    def _add_part(
+        self,
+        kind: str,
+        suffix: str,
+        module: nn.Module,
+        part: Part,
+        phase: str,
+        mask: Mask | None,
+        scale: float | Tensor | None,
+    ) -> None:
+        leaf = self._leaf(kind, suffix, module, part, phase)
+        x, axis = self._masked(plain(local(part.values)), leaf, mask)
         self._check_width(leaf, x, axis)
-        leaf.kernel.observe(x, leaf.state, unit_axis=axis, step=self.shared.step, scale=scale)
+        step, state = self.shared.step, leaf.state
+        repeats.observe(
+            leaf.kernel, x, state, unit_axis=axis, step=step, scale=scale, zeros=part.zeros
+        )
         if not (suffix or self.per_call):
             if kind == "output":
                 self.quick[phase] = leaf
@@ -393,10 +410,12 @@ class Slot(_Hook):
                 self.quick_gradients[phase] = leaf
 
     def _judge(self, suffix: str, module: nn.Module, z: Tensor, phase: str) -> None:
-        leaf = self._leaf("output", suffix, module, z, phase)
-        x, axis = self._masked(plain(local(z)), leaf, self.shared.mask)
-        self._check_width(leaf, x, axis)
-        leaf.kernel.judge(x, leaf.state, unit_axis=axis, step=self.shared.step)
+        for part in parts(z):
+            leaf = self._leaf("output", suffix + part.path, module, part, phase)
+            x, axis = self._masked(plain(local(part.values)), leaf, self.shared.mask)
+            self._check_width(leaf, x, axis)
+            step, state = self.shared.step, leaf.state
+            repeats.judge(leaf.kernel, x, state, unit_axis=axis, step=step, zeros=part.zeros)
 
     def _watch_gradient(self, suffix: str, tensor: Tensor, phase: str, recompute: bool) -> None:
         if not has_gradient(tensor):
@@ -432,20 +451,18 @@ class Slot(_Hook):
 
     # ---- making a site ----------------------------------------------------------------------
 
-    def _leaf(self, kind: str, suffix: str, module: nn.Module, tensor: Tensor, phase: str) -> Leaf:
+    def _leaf(self, kind: str, suffix: str, module: nn.Module, part: Part, phase: str) -> Leaf:
         self.shared.observed = True
         leaf = self.table.get((phase, kind, suffix))
         if leaf is None:
-            leaf = self._make_leaf(kind, suffix, module, tensor, phase)
-        elif leaf.state.device != tensor.device:
-            leaf.state.to(tensor.device)  # the model moved
-            leaf.kernel = self.shared.kernel_for(tensor)
+            leaf = self._make_leaf(kind, suffix, module, part, phase)
+        elif leaf.state.device != part.values.device:
+            leaf.state.to(part.values.device)  # the model moved
+            leaf.kernel = self.shared.kernel_for(part.values)
         return leaf
 
-    def _make_leaf(
-        self, kind: str, suffix: str, module: nn.Module, tensor: Tensor, phase: str
-    ) -> Leaf:
-        options = self.shared.options
+    def _make_leaf(self, kind: str, suffix: str, module: nn.Module, part: Part, phase: str) -> Leaf:
+        options, tensor = self.shared.options, part.values
         judged = kind == "output" and self.activation is not None
         activation = self.activation if judged else None
         site = Site(
@@ -457,26 +474,30 @@ class Slot(_Hook):
             self.source,
             self.order,
             self.shared.places.setdefault((self.name, kind, suffix), len(self.shared.places)),
-            str(tensor.dtype).removeprefix("torch."),
+            str(part.dtype).removeprefix("torch."),
             trainable(module),
             kind == "grad" and self.shared.grad_scale is not None,
         )
         known = self.shared.axes
         inherits = self.inherits if self.inherits is not None else known.get(tuple(tensor.shape))
-        axis = known[tuple(tensor.shape)] = unit_axis(module, tensor, inherits)
-        part = units_of(tensor, axis)
+        axis = None
+        if not part.pooled:
+            axis = known[tuple(tensor.shape)] = unit_axis(module, tensor, inherits)
+        mine = units_of(tensor, axis)
         width = 0 if axis is None else tensor.shape[axis]
         notes = {}
         if inherits is None and axis is not None and not knows_units(module, tensor):
             notes["axis"] = f"axis {axis} of shape {tuple(tensor.shape)} is taken for the units'"
         if kind == "output" and self.reason:
             notes["activation"] = self.reason
-        if axis is None:
+        if part.pooled:
+            notes["units"] = part.pooled
+        elif axis is None:
             notes["units"] = f"a tensor of {tensor.dim()} dimensions has no units here"
         elif width > MAX_UNITS:
             notes["units"] = f"{width} units are more than {MAX_UNITS}"
-        elif isinstance(part, str):
-            notes["units"] = part
+        elif isinstance(mine, str):
+            notes["units"] = mine
         units = 0 if "units" in notes or axis is None else local(tensor).shape[axis]
         spec = Spec(
             resolution=min(lookup(options.resolution, site.key, 3), self.shared.coarsest),
@@ -486,7 +507,7 @@ class Slot(_Hook):
             edges=lookup(options.edges, site.key),
         )
         state, kernel = State(spec, tensor.device), self.shared.kernel_for(tensor)
-        shard = part if isinstance(part, Units) and units else None
+        shard = mine if isinstance(mine, Units) and units else None
         leaf = Leaf(site, state, kernel, axis, activation, units, notes, shard)
         self.table[phase, kind, suffix] = leaf
         return leaf

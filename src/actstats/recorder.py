@@ -62,6 +62,16 @@ class ActivationRecorder(Mapping[str, TensorStats]):
     (or ``recorder["fc3", "grad"]``) the gradient with respect to it, ``recorder["fc1:input"]``
     what goes in. Reading includes the open window.
 
+    Tensors inside tuples, lists, dicts, dataclasses and packed sequences are sites by their path
+    (``name[1][0]``), complex ones by ``name['real']`` and ``name['imag']``. Nested, sparse and
+    quantised tensors are read as the numbers that they stand for. Integers, and what else cannot
+    be read, are counted in :attr:`skipped` with the reason.
+
+    Hooks run in the order in which they were registered: where one of yours changes an output,
+    attach the recorder after it, to see what the next module receives. Modules that run inside a
+    backward are taken for the recompute of a checkpoint and not counted, a forward called by your
+    own gradient hook too.
+
     Parameters
     ----------
     model : Module or mapping of str to Module

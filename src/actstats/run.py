@@ -7,6 +7,7 @@ from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 from weakref import WeakMethod
 
+from actstats._torch import quiet
 from actstats.packing import pack_scalars, pack_window, unpack_scalars
 from actstats.recording import Scalar, Window
 from actstats.shared import Shared, logger
@@ -156,7 +157,8 @@ class Run:
     def _closing(self, *, forget: bool) -> Closing:
         """Take what the open window holds."""
         last = self.step if self.shared.observed else max(self._first, self._last)
-        taken = take(self.shared, forget=forget)
+        with quiet():
+            taken = take(self.shared, forget=forget)
         return Closing(self._first, last, taken, dict(self._scalars), tuple(self.carried))
 
     def open_windows(self) -> list[Window]:

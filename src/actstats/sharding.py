@@ -11,9 +11,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from actstats._torch import arrived, unreadable
+from actstats._torch import arrived
 from actstats.kernels import Spec
 from actstats.kernels.state import Layout
+from actstats.parts import unreadable
 
 __all__ = ["Units", "local", "units_of", "unreadable_part", "widened"]
 
@@ -64,6 +65,8 @@ def _left_out(tensor: Any) -> str | None:
             return "a DTensor of partial sums, which no rank has the values of"
         if placement.is_replicate() and place:
             return "a replica, which the first rank of the mesh records"
+    if tensor.is_complex():
+        return "a DTensor of complex numbers"
     if not local(tensor).numel():
         return "an empty shard"
     return None

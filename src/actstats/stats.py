@@ -17,7 +17,7 @@ from actstats import activations
 from actstats.activations import Activation
 from actstats.gate import Judged, make_gate
 from actstats.histogram import AsymptoteHistogram, BinCounts, BitHistogram, Distribution
-from actstats.kernels import Spec, State, reference
+from actstats.kernels import Spec, State, reference, repeats
 from actstats.kernels.state import NEVER, Layout
 from actstats.moments import Moments
 
@@ -192,9 +192,9 @@ class TensorStats:
             edges=None if edges is None else named_edges(edges),
         )
         state = State(spec, a.device)
-        reference.observe(a, state, unit_axis=axis)
+        repeats.observe(reference, a, state, unit_axis=axis)
         if z is not None and spec.gate is not None and not spec.gate.from_output:
-            reference.judge(z.detach(), state, unit_axis=axis)
+            repeats.judge(reference, z.detach(), state, unit_axis=axis)
         stats = cls.from_state(
             state,
             activation=known,

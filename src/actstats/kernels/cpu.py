@@ -28,7 +28,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from actstats._torch import resolved
+from actstats._torch import quiet, resolved
 from actstats.kernels import _words as W
 from actstats.kernels import reference, slopes
 from actstats.kernels.state import ASYMPTOTE_OCTAVES, Gate, Intervals, Layout, State
@@ -166,7 +166,8 @@ class Plan:
         if self.simple:
             self.run(self.address, place, step)
         else:
-            self.take(x, state, step)
+            with quiet():
+                self.take(x, state, step)
         return True
 
     def take(self, x: Tensor, state: State, step: int, scale: float | Tensor | None = None) -> None:

@@ -17,6 +17,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from actstats._torch import quiet
 from actstats.moments import Moments, combine
 
 __all__ = ["ASYMPTOTE_OCTAVES", "NEVER", "Gate", "HostCopy", "Layout", "Spec", "State", "reset"]
@@ -252,6 +253,16 @@ class State:
         if self.openness is not None and other.openness is not None:
             self.openness += other.openness
 
+    def repeat(self, times: int) -> None:
+        """Count all that was seen so many times, as one call."""
+        at = Layout.of(self.spec)
+        self.memory[at.COUNTS : at.EXTREMA] *= times
+        self.memory[at.histogram :] *= times
+        self.moments[[0, 3, 4]] *= times  # the mean stays
+        if self.judged is not None and self.openness is not None:
+            self.judged[:4] *= times
+            self.openness *= times
+
     def to(self, device: torch.device) -> None:
         """Move everything to another device."""
         with torch.inference_mode(False):
@@ -348,4 +359,5 @@ class HostCopy:
         """Return the memory of one state after the other's; waits for the device."""
         if self._copied is not None:
             self._copied.synchronize()
-        return self._words.numpy()
+        with quiet():
+            return self._words.numpy()
