@@ -235,8 +235,8 @@ class ActivationRecorder(Mapping[str, TensorStats]):
         if self.attached:
             return self
         shared = self._shared
-        if self._functional and shared.mode is None:
-            shared.mode = FunctionalMode(shared)
+        shared.make_mode = FunctionalMode if self._functional else None
+        shared.hooked = True
         root = shared.root()
         self._unseen = {slot: slot.calls for slot in self._compiled_before()}
         if self._unseen:
@@ -304,7 +304,10 @@ class ActivationRecorder(Mapping[str, TensorStats]):
 
     @contextmanager
     def paused(self) -> Iterator[None]:
-        """Remove the hooks for a while, really: export, whole-model saves, fused fast paths."""
+        """Remove the hooks for a while, really: export, whole-model saves, fused fast paths.
+
+        For all threads; best while none of them runs the model.
+        """
         was_attached = self.attached
         _remove_all(self._handles, self._shared)
         try:
@@ -315,7 +318,7 @@ class ActivationRecorder(Mapping[str, TensorStats]):
 
     @contextmanager
     def phase(self, name: str) -> Iterator[None]:
-        """Record forwards under a phase of this name instead of train or eval."""
+        """Record forwards, of all threads, under a phase of this name instead of train or eval."""
         if not isinstance(name, str) or not name:
             raise ValueError(f"`name` must be a non-empty string; got {name!r}.")
         before, self._shared.phase = self._shared.phase, name
@@ -325,7 +328,7 @@ class ActivationRecorder(Mapping[str, TensorStats]):
             self._shared.phase = before
 
     def mask(self, samples: Tensor) -> None:
-        """Leave samples out of the next forward: padding tokens, say.
+        """Leave samples out of the calling thread's next forward: padding tokens, say.
 
         Parameters
         ----------
@@ -347,9 +350,7 @@ class ActivationRecorder(Mapping[str, TensorStats]):
                 f"(for an attention mask: `attention_mask == 0`); got {got}."
             )
         keep = (~samples.detach()).flatten().nonzero().flatten()
-        self._shared.mask = (tuple(samples.shape), keep)
-        self._shared.steady = False
-        self._shared.mask_used = False
+        self._shared.set_mask((tuple(samples.shape), keep))
 
     @property
     def metadata(self) -> dict[str, Any]:
@@ -386,10 +387,8 @@ class ActivationRecorder(Mapping[str, TensorStats]):
         ValueError
             If ``step`` goes backwards or a scalar is no number.
         """
-        if step is not None:
-            self._run.go_to(step)
         given = {name: Scalar.of(arguments.number(name, value)) for name, value in scalars.items()}
-        self._run.end_step(given)
+        self._run.end_step(given, step)
 
     def on_window(self, listener: Callable[[Window], None]) -> Callable[[], None]:
         """Call a function with each window that closes from now on, inside :meth:`step`.
@@ -406,13 +405,15 @@ class ActivationRecorder(Mapping[str, TensorStats]):
             Call it to stop.
         """
         listeners = self._run.listeners
-        listeners.append(listener)
-        self._run.watch()
+        with self._shared.ending:
+            listeners.append(listener)
+            self._run.watch()
 
         def stop() -> None:
-            if listener in listeners:
-                listeners.remove(listener)
-            self._run.watch()
+            with self._shared.ending:
+                if listener in listeners:
+                    listeners.remove(listener)
+                self._run.watch()
 
         return stop
 
@@ -452,22 +453,13 @@ class ActivationRecorder(Mapping[str, TensorStats]):
     def __getitem__(self, key: str | tuple[str, str]) -> TensorStats:
         name, kind = split_key(reading_key(key, self))
         site = join_key((self._resolve(name), kind))
-        parts = list(self._parts(site))
+        parts = self._run.parts(site)
         if parts:
             phase = default_phase(seen for seen, _ in parts)
             return sum((s for seen, s in parts if seen == phase), start=TensorStats.empty())
         if any(self._resolve(name) == slot.name for slot in self._shared.slots):
             raise KeyError(self._why_absent(site, kind))
         raise KeyError(f"no site {site!r} is recorded{close_matches(site, self.sites)}")
-
-    def _parts(self, site: str) -> Iterator[tuple[str, TensorStats]]:
-        """Yield one site's statistics with their phases, closed windows first."""
-        for window in (*self._run.windows.leading, *self._run.carried):
-            if site in window.stats:
-                yield window.phase, window.stats[site]
-        for phase, leaf in self._shared.leaves():
-            if leaf.site.key == site and leaf.state.calls:
-                yield phase, leaf.snapshot(self._shared.options.saturation_slope)
 
     def _resolve(self, name: str) -> str:
         """Return the canonical name of an alias, its leaf kept."""
@@ -525,14 +517,14 @@ class ActivationRecorder(Mapping[str, TensorStats]):
         return Summary(self.recording, kernel=", ".join(sorted(ran)) or "none has run")
 
     def _notes(self) -> tuple[str, ...]:
-        notes = [f"turned off: {name} ({reason})" for name, reason in self._shared.off.items()]
+        off = dict(self._shared.off)
+        notes = [f"turned off: {name} ({reason})" for name, reason in off.items()]
         notes += filter(None, [self._unseen_note()])
         silent = self.never_called()
         if silent:
             notes.append(f"never called: {', '.join(silent)}")
         notes += [
-            f"skipped {count} x {site}: {reason}"
-            for (site, reason), count in self._shared.skipped.items()
+            f"skipped {count} x {site}: {reason}" for (site, reason), count in self.skipped.items()
         ]
         notes += [f"no site matches the pattern {pattern!r}" for pattern in self._idle_patterns()]
         dropped = self._run.windows.dropped
@@ -586,14 +578,14 @@ class ActivationRecorder(Mapping[str, TensorStats]):
 
     def reset(self) -> None:
         """Forget everything recorded; the hooks stay as they are."""
-        for slot in self._shared.slots:
-            slot.forget()
-            slot.calls = 0
-            slot.dead = False
-            self._shared.off.pop(slot.name, None)
-        self._shared.skipped.clear()
-        self._shared.coarsest = 7
-        self._run.forget()
+        shared = self._shared
+        with shared.ending, shared.lock:
+            for slot in shared.slots:
+                slot.forget()
+                shared.off.pop(slot.name, None)
+            shared.skipped.clear()
+            shared.coarsest = 7
+            self._run.forget()
 
     def state_dict(self) -> dict[str, Any]:
         """Return what a resumed run needs, as numbers, strings and tensors.
@@ -606,7 +598,7 @@ class ActivationRecorder(Mapping[str, TensorStats]):
             "edges": {k: list(v) for k, v in self._shared.options.edges.items()},
             "saturation_slope": self._shared.options.saturation_slope,
             "calls": {slot.name: slot.calls for slot in self._shared.slots},
-            "skipped": [[*key, count] for key, count in self._shared.skipped.items()],
+            "skipped": [[*key, count] for key, count in self.skipped.items()],
             **self._run.state(),
         }
 
@@ -622,12 +614,14 @@ class ActivationRecorder(Mapping[str, TensorStats]):
         self._check_state(state)
         closed = [unpack_window(packed) for packed in state["closed"]]
         carried = [unpack_window(packed) for packed in state["open"]]
-        self.reset()
-        self._run.resume(state, closed, carried)
-        for slot in self._shared.slots:
-            slot.calls = state["calls"].get(slot.name, 0)
-        self._shared.seek()
-        self._shared.skipped.update({(site, why): n for site, why, n in state["skipped"]})
+        shared = self._shared
+        with shared.ending, shared.lock:
+            self.reset()
+            self._run.resume(state, closed, carried)
+            for slot in shared.slots:
+                slot.calls = state["calls"].get(slot.name, 0)
+            shared.seek()
+            shared.skipped.update({(site, why): n for site, why, n in state["skipped"]})
 
     def _module_names(self) -> list[str]:
         return [slot.name for _, slot, observed, _ in self._modules if observed]
@@ -686,7 +680,8 @@ def _remove_all(handles: list[RemovableHandle], shared: Shared) -> None:
     for handle in handles:
         handle.remove()
     handles.clear()
-    shared.end()
+    shared.hooked = False
+    shared.forward.end()
 
 
 def _end(handles: list[RemovableHandle], shared: Shared, run: Run) -> None:
