@@ -6,8 +6,10 @@ attached during validation, or under another default dtype, keeps counting in in
 
 from __future__ import annotations
 
+import copy
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, fields, replace
 from functools import lru_cache
 from typing import Any, ClassVar
@@ -233,6 +235,17 @@ class State:
     def reset(self) -> None:
         """Forget everything seen; keep the memory."""
         reset((self,))
+
+    @contextmanager
+    def at_once(self) -> Iterator[State]:
+        """Yield a copy; what is done to it takes effect in one operation, at the end or never.
+
+        Ctrl-C between two operations leaves a state whose numbers agree with each other.
+        """
+        draft = copy.copy(self)
+        draft._hold(self.spec, self.memory.clone())
+        yield draft
+        self.memory.copy_(draft.memory)
 
     def merge(self, other: State) -> None:
         """Add what another state of the same spec, on the same device, has seen."""
