@@ -113,16 +113,26 @@ class Columns:
         self.starts = _ends(at.words for at in layouts)
         self.units = _ends((at.judged - at.moments) // 5 for at in layouts)
         self.judged = _ends((at.histogram - at.judged) // 5 for at in layouts)
-        found = list(zip(self.starts[:-1], layouts, strict=True))
         ends = np.array([(at.histogram, at.asymptote) for at in layouts], np.int64).reshape(-1, 2)
         self.histograms = self.starts[:-1, None] + ends
-        self.dense = np.concatenate(
+
+    @cached_property
+    def dense(self) -> IntArray:
+        """Where the dense words lie; what is read from a file never asks, so a claim costs none."""
+        layouts = [Layout.of(kept.spec) for kept in self.sites]
+        found = list(zip(self.starts[:-1], layouts, strict=True))
+        return np.concatenate(
             (
                 _rows(HEADER, ((start, start + HEADER) for start, _ in found)),
                 _rows(5, ((start + at.moments, start + at.judged) for start, at in found)),
                 _rows(5, ((start + at.judged, start + at.histogram) for start, at in found)),
             )
         )
+
+    @property
+    def dense_words(self) -> int:
+        """How many dense words there are."""
+        return HEADER * len(self.sites) + 5 * int(self.units[-1] + self.judged[-1])
 
     @classmethod
     def of(cls, sites: tuple[Kept, ...]) -> Columns:

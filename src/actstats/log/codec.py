@@ -141,7 +141,7 @@ def _inflated(deflated: bytes, total: int) -> NDArray[np.uint8]:
 
 def _dense(columns: Columns, whole: IntArray, floating: IntArray) -> IntArray:
     """Put whole numbers and floats back in their rows."""
-    dense = np.empty(len(columns.dense), np.int64)
+    dense = np.empty(columns.dense_words, np.int64)
     rows, sites = columns.rows(dense), len(columns.sites)
     units, judged = rows.moments.shape[1], rows.judged.shape[1]
     ends = np.cumsum((Layout.EXTREMA * sites, units, 4 * judged))
