@@ -527,6 +527,8 @@ class ActivationRecorder(Mapping[str, TensorStats]):
     def _notes(self) -> tuple[str, ...]:
         notes = [f"turned off: {name} ({reason})" for name, reason in self._shared.off.items()]
         notes += filter(None, [self._unseen_note()])
+        if self._shared.forked:
+            notes.append("nothing is recorded in a process forked from the one that records")
         silent = self.never_called()
         if silent:
             notes.append(f"never called: {', '.join(silent)}")

@@ -85,7 +85,7 @@ class Run:
         self._resumed: dict[str, Site] = {}
         self._scalars: dict[str, Scalar] = {}
         self.shared.step = start
-        self.shared.active = True
+        self.shared.active = not self.shared.forked
         self.shared.seek()
         self.shared.observed = False
 
@@ -97,7 +97,13 @@ class Run:
     # ---- steps -----------------------------------------------------------------------------------
 
     def end_step(self, scalars: Mapping[str, Scalar]) -> None:
-        """Close the open step, and the window if it is full; one thread at a time."""
+        """Close the open step, and the window if it is full; one thread at a time.
+
+        In a forked child nothing happens: what is open is the parent's, and torch's threads,
+        which would copy it, are not here.
+        """
+        if self.shared.forked:
+            return
         with self.shared.lock:
             self._end_step(scalars)
 
@@ -117,7 +123,7 @@ class Run:
             self.close_window(self.step)
         shared = self.shared
         shared.step = self.step
-        shared.active = self._steps % self.every == 0 and not shared.forked
+        shared.active = self._steps % self.every == 0
         if shared.stack:
             shared.end()  # a forward that was interrupted
         shared.mask = None
@@ -233,7 +239,7 @@ class Run:
         self._steps, self._last = state["steps"], state["last"]
         if self.fixed is None:
             self.windows.width = state["width"]
-        self.shared.active = self._steps % self.every == 0
+        self.shared.active = self._steps % self.every == 0 and not self.shared.forked
         self.windows.restore(closed)
         self.windows.restored = list(closed)
         self.windows.dropped = dict.fromkeys(state["dropped"])
