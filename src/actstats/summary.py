@@ -6,6 +6,7 @@ import html
 import math
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from actstats.names import printable
 from actstats.recording import Recording
 from actstats.stats import TensorStats
 from actstats.text import aligned, html_rows
@@ -49,7 +50,7 @@ class Summary:
     def __init__(self, recording: Recording, *, kernel: str = "reference") -> None:
         self.kernel = kernel
         self.notes = recording.notes
-        self.title = repr(recording)
+        self.title = printable(repr(recording))
         self.header = ("site", "module", "phase", *(heading(name) for name in COLUMNS))
         self.rows: list[tuple[str, ...]] = []
         self.found: list[Row] = []
@@ -74,7 +75,8 @@ class Summary:
     @property
     def footer(self) -> list[str]:
         """Lines below the table: the kernel, what is missing and why."""
-        return [f"kernel: {self.kernel}", *self.notes, *self.reasons]
+        lines = (f"kernel: {self.kernel}", *self.notes, *self.reasons)
+        return [printable(line) for line in lines]
 
     def __str__(self) -> str:
         return "\n".join([self.title, *aligned(self.header, self.rows, left=3), *self.footer])
@@ -91,13 +93,14 @@ class Summary:
 
     def __rich__(self) -> Table:
         from rich.table import Table
+        from rich.text import Text  # in a plain string `[red]` would be a style
 
-        table = Table(title=self.title, caption="\n".join(self.footer))
+        table = Table(title=Text(self.title), caption=Text("\n".join(self.footer)))
         for i, title in enumerate(self.header):
             left = i < 3
             table.add_column(title, justify="left" if left else "right", no_wrap=True, ratio=None)
         for row in self.rows:
-            table.add_row(*row)
+            table.add_row(*(Text(printable(cell)) for cell in row))
         return table
 
 
