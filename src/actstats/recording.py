@@ -7,6 +7,7 @@ import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial, reduce
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -208,9 +209,10 @@ class Window(Mapping[str, TensorStats]):
         if isinstance(self.stats, SiteTable):
             kinds = self.stats.columns.kinds
         else:
-            kinds = (one.kind for stats in self.stats.values() for one in stats.custom.values())
-        own = (name for kind in kinds for name in kind.statistic.figure_names)
-        return tuple(dict.fromkeys((*FIGURES, *own)))
+            own = (stats.custom.values() for stats in self.stats.values())
+            kinds = tuple(one.kind for one in chain.from_iterable(own))
+        names = (name for kind in kinds for name in kind.statistic.figure_names)
+        return tuple(dict.fromkeys((*FIGURES, *names)))
 
     def map(self, change: Any) -> Window:
         """Return the window with ``change(stats)`` for each site's statistics."""

@@ -173,10 +173,10 @@ class Columns:
             out.custom[words] = kind.merged(a.custom[words], b.custom[words])
         return merged
 
-    @property
-    def kinds(self) -> Iterator[Kind]:
+    @cached_property
+    def kinds(self) -> tuple[Kind, ...]:
         """The statistics of the user's own, of one site after the other."""
-        return chain.from_iterable(kept.spec.custom for kept in self.sites)
+        return tuple(chain.from_iterable(kept.spec.custom for kept in self.sites))
 
     def memory(self, place: int, rows: Rows) -> IntArray:
         """Return memory for one site's state with its dense words in place, and no bins."""
