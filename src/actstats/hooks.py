@@ -33,10 +33,11 @@ from actstats._torch import (
     watch_gradient,
 )
 from actstats.activations import Activation
+from actstats.custom import kinds
 from actstats.gate import make_gate
 from actstats.kernels import Spec, State
 from actstats.sharding import Units, local, units_of, unreadable_part
-from actstats.shared import Leaf, Mask, Shared, nowhere
+from actstats.shared import Leaf, Mask, Shared, logger, nowhere
 from actstats.sites import (
     Leaves,
     Site,
@@ -386,11 +387,26 @@ class Slot(_Hook):
         x, axis = self._masked(plain(local(tensor)), leaf, mask)
         self._check_width(leaf, x, axis)
         leaf.kernel.observe(x, leaf.state, unit_axis=axis, step=self.shared.step, scale=scale)
-        if not (suffix or self.per_call):
+        if leaf.state.custom:
+            self._add_custom(leaf, x if scale is None else x.double() / scale, axis)
+        elif not (suffix or self.per_call):
             if kind == "output":
                 self.quick[phase] = leaf
             elif kind == "grad":
                 self.quick_gradients[phase] = leaf
+
+    def _add_custom(self, leaf: Leaf, x: Tensor, axis: int | None) -> None:
+        """Hand a tensor to the user's own statistics; an error turns that statistic off here."""
+        for kind in tuple(leaf.state.custom):
+            try:
+                kind.update(kind.views(leaf.state.custom[kind]), x, axis)
+            except Exception as error:
+                if self.shared.options.strict:
+                    raise
+                leaf.state.drop(kind)
+                leaf.notes[kind.name] = f"{type(error).__name__}: {error}"
+                what = f"{kind.name} of {leaf.site.key}"
+                logger.warning("%s is not recorded any more: %s", what, error, exc_info=error)
 
     def _judge(self, suffix: str, module: nn.Module, z: Tensor, phase: str) -> None:
         leaf = self._leaf("output", suffix, module, z, phase)
@@ -478,15 +494,17 @@ class Slot(_Hook):
         elif isinstance(part, str):
             notes["units"] = part
         units = 0 if "units" in notes or axis is None else local(tensor).shape[axis]
+        shard = part if isinstance(part, Units) and units else None
+        own = () if shard else lookup(options.statistics, site.key, ())
         spec = Spec(
             resolution=min(lookup(options.resolution, site.key, 3), self.shared.coarsest),
             width=max(units, 1),
             gate=make_gate(activation, options.saturation_slope),
             asymptote=activation is not None and activation.ends_at_one,
             edges=lookup(options.edges, site.key),
+            custom=kinds(own, units, notes),
         )
         state, kernel = State(spec, tensor.device), self.shared.kernel_for(tensor)
-        shard = part if isinstance(part, Units) and units else None
         leaf = Leaf(site, state, kernel, axis, activation, units, notes, shard)
         self.table[phase, kind, suffix] = leaf
         return leaf

@@ -20,6 +20,7 @@ from actstats import kernels
 from actstats._torch import PLAIN
 from actstats.activations import Activation
 from actstats.compiled import Pending, make_order
+from actstats.custom import Statistic
 from actstats.kernels import Spec, State
 from actstats.sharding import Units, widened
 from actstats.sites import Site
@@ -46,6 +47,7 @@ class Options:
     per_call: tuple[str, ...]
     saturation_slope: float
     strict: bool
+    statistics: Mapping[str, tuple[Statistic, ...]] = field(default_factory=dict)
 
 
 @dataclass

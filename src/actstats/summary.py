@@ -6,15 +6,16 @@ import html
 import math
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from actstats.custom import known
 from actstats.names import printable
 from actstats.recording import Recording
-from actstats.stats import TensorStats
+from actstats.stats import FIGURES, TensorStats
 from actstats.text import aligned, html_rows
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-__all__ = ["COLUMNS", "EXTRA", "Row", "Summary", "cell", "heading"]
+__all__ = ["COLUMNS", "EXTRA", "Row", "Summary", "cell", "columns_of", "heading"]
 
 COLUMNS = (
     *("calls", "mean", "std", "min", "max"),
@@ -51,7 +52,8 @@ class Summary:
         self.kernel = kernel
         self.notes = recording.notes
         self.title = printable(repr(recording))
-        self.header = ("site", "module", "phase", *(heading(name) for name in COLUMNS))
+        self.columns = columns_of(recording)
+        self.header = ("site", "module", "phase", *(heading(name) for name in self.columns))
         self.rows: list[tuple[str, ...]] = []
         self.found: list[Row] = []
         self.reasons: list[str] = []
@@ -64,7 +66,9 @@ class Summary:
             for site, stats in part.items():
                 module = recording.sites[site].module_type
                 self.found.append(Row(site, phase, stats))
-                self.rows.append((site, module, phase, *(cell(name, stats) for name in COLUMNS)))
+                self.rows.append(
+                    (site, module, phase, *(cell(name, stats) for name in self.columns))
+                )
                 for text in _remarks(stats):
                     missing.setdefault(text, []).append(site)
         for text, sites in missing.items():
@@ -104,6 +108,11 @@ class Summary:
         return table
 
 
+def columns_of(recording: Recording) -> tuple[str, ...]:
+    """Return the figures that a table of this recording shows: the user's own are the last."""
+    return (*COLUMNS, *recording.figure_names[len(FIGURES) :])
+
+
 def heading(figure: str) -> str:
     """Return a figure's name above its column."""
     return figure.replace("_fraction", " %").replace("_", " ")
@@ -111,7 +120,7 @@ def heading(figure: str) -> str:
 
 def cell(name: str, stats: TensorStats) -> str:
     """Return a figure as a table shows it: shares in percent, ``-`` where it does not apply."""
-    value: Any = getattr(stats, name)
+    value: Any = getattr(stats, name, math.nan)  # a statistic of the user's own may not be here
     if isinstance(value, int):
         return str(value)
     if math.isnan(value):
@@ -126,6 +135,7 @@ def _remarks(stats: TensorStats) -> list[str]:
     remarks += [f"-: {reason}" for reason in reasons if reason]
     if "axis" in stats.notes:
         remarks.append(stats.notes["axis"])
+    remarks += [f"no {name}: {stats.notes[name]}" for name in known() if name in stats.notes]
     if "units" in stats.notes:
         remarks.append(f"no per-unit figures: {stats.notes['units']}")
     if stats.nan_count or stats.inf_count:

@@ -281,7 +281,7 @@ class Windows:
 def _tells_units_apart(stats: Mapping[str, TensorStats]) -> bool:
     if isinstance(stats, SiteTable):
         return any(kept.units for kept in stats.columns.sites)
-    return any(one.units for one in stats.values())
+    return any(one.units for one in stats.values())  # what is kept of the user's own goes with them
 
 
 def _without_units(stats: TensorStats) -> TensorStats:

@@ -19,6 +19,7 @@ import os
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -329,7 +330,8 @@ def _spread(
 ) -> None:
     """Read a tensor with several threads, each into a state of its own; merge these in order."""
     parts = _parts(words, threads)
-    private = [State(state.spec) for _ in parts[1:]]
+    spec = replace(state.spec, custom=())  # kernels know nothing of these
+    private = [State(spec) for _ in parts[1:]]
     for part, own in zip(parts[1:], private, strict=True):
         part[W.MEMORY], part[W.CALL] = own.memory.data_ptr(), 0
     work = [
