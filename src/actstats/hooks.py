@@ -32,11 +32,13 @@ from actstats._torch import (
     watch_gradient,
 )
 from actstats.activations import Activation
+from actstats.custom import Kind, kinds
 from actstats.forwards import Forward, Mask
 from actstats.gate import make_gate
 from actstats.kernels import Spec, State
+from actstats.leaf import Leaf
 from actstats.sharding import Units, local, units_of, unreadable_part
-from actstats.shared import Leaf, Shared, nowhere
+from actstats.shared import Shared, logger, nowhere
 from actstats.sites import (
     Leaves,
     Site,
@@ -293,6 +295,11 @@ class Slot(_Hook):
             return ""
         return call_suffix(self.shared.forward.calls.get(self, 0) + ahead)
 
+    @property
+    def is_seen(self) -> bool:
+        """Whether anything of the module was observed."""
+        return any(leaf.observed for leaf in tuple(self.table.values()))
+
     def forget(self) -> None:
         """Forget every leaf, and that it was called or failed."""
         self.calls, self.dead = 0, False
@@ -385,15 +392,64 @@ class Slot(_Hook):
     ) -> None:
         shared, leaf = self.shared, self._leaf(kind, suffix, module, tensor, phase)
         x, axis = self._masked(plain(local(tensor)), leaf, mask)
+        if leaf.state.custom:
+            self._add_with_custom(leaf, x, axis, scale)
+            return
         with shared.lock:
-            shared.observed, leaf.ahead = True, False
-            self._fit(leaf, x, axis)
-            leaf.kernel.observe(x, leaf.state, unit_axis=axis, step=shared.step, scale=scale)
+            self._hand_over(leaf, x, axis, scale)
         if not (suffix or self.per_call):
             if kind == "output":
                 self.quick[phase] = leaf
             elif kind == "grad":
                 self.quick_gradients[phase] = leaf
+
+    def _hand_over(
+        self, leaf: Leaf, x: Tensor, axis: int | None, scale: float | Tensor | None
+    ) -> None:
+        """Hand a tensor to the kernel; called with the lock."""
+        self._fit(leaf, x, axis)
+        self.shared.observed = leaf.observed = True
+        leaf.ahead = False
+        leaf.kernel.observe(x, leaf.state, unit_axis=axis, step=self.shared.step, scale=scale)
+
+    def _add_with_custom(
+        self, leaf: Leaf, x: Tensor, axis: int | None, scale: float | Tensor | None
+    ) -> None:
+        """Hand a tensor to the kernel and to the user's own statistics, in the same window.
+
+        These work on copies and not under the lock, since they may wait for another thread. Where
+        that was quicker, or the window has closed meanwhile, they work again.
+        """
+        with self.shared.lock:
+            self._fit(leaf, x, axis)
+        values, done = x if scale is None else x.double() / scale, False
+        while not done:
+            version, drafts = self._drafted(leaf, values, axis)
+            with self.shared.lock:
+                done = leaf.version == version
+                if done:
+                    self._hand_over(leaf, x, axis, scale)
+                    leaf.keep(drafts)
+
+    def _drafted(self, leaf: Leaf, x: Tensor, axis: int | None) -> tuple[int, dict[Kind, Tensor]]:
+        """Return copies of the user's own statistics with a tensor added, and their version.
+
+        An error turns that statistic off here.
+        """
+        with self.shared.lock:
+            version, drafts = leaf.drafts()
+        for kind in tuple(drafts):
+            try:
+                kind.update(kind.views(drafts[kind]), x, axis)
+            except Exception as error:
+                if self.shared.options.strict:
+                    raise
+                del drafts[kind]
+                with self.shared.lock:
+                    leaf.drop(kind, error)
+                what = f"{kind.name} of {leaf.site.key}"
+                logger.warning("%s is not recorded any more: %s", what, error, exc_info=error)
+        return version, drafts
 
     def _judge(
         self, suffix: str, module: nn.Module, z: Tensor, phase: str, mask: Mask | None
@@ -487,15 +543,17 @@ class Slot(_Hook):
         elif isinstance(part, str):
             notes["units"] = part
         units = 0 if "units" in notes or axis is None else local(tensor).shape[axis]
+        shard = part if isinstance(part, Units) and units else None
+        own = () if shard else lookup(options.statistics, site.key, ())
         spec = Spec(
             resolution=min(lookup(options.resolution, site.key, 3), self.shared.coarsest),
             width=max(units, 1),
             gate=make_gate(activation, options.saturation_slope),
             asymptote=activation is not None and activation.ends_at_one,
             edges=lookup(options.edges, site.key),
+            custom=kinds(own, units, notes),
         )
         state, kernel = State(spec, tensor.device), self.shared.kernel_for(tensor)
-        shard = part if isinstance(part, Units) and units else None
         return Leaf(site, state, kernel, axis, activation, units, notes, shard)
 
 

@@ -17,6 +17,7 @@ from torch.utils.hooks import RemovableHandle
 
 from actstats import activations, arguments, kernels
 from actstats._torch import compiled_as_they_are
+from actstats.custom import Statistic
 from actstats.functional import FunctionalMode
 from actstats.hooks import Slot, register
 from actstats.metadata import about
@@ -99,6 +100,9 @@ class ActivationRecorder(Mapping[str, TensorStats]):
     grad_scaler : GradScaler, optional
         Gradients are divided by its scale before they are recorded. A number may be set as
         ``recorder.grad_scale`` before backward instead.
+    statistics : Statistic, list of these or mapping of str to these, optional
+        Statistics of your own (:mod:`actstats.statistics`), of all outputs or by site pattern;
+        the first pattern that matches wins.
     budget : int, default 256 MiB
         Bytes for all state and windows together. What does not fit is dropped in a fixed order
         (units of old windows, then histogram resolution, never counts or moments) and
@@ -150,6 +154,7 @@ class ActivationRecorder(Mapping[str, TensorStats]):
         saturation_slope: float = 0.05,
         per_call: str | Sequence[str] | None = None,
         grad_scaler: Any = None,
+        statistics: Statistic | Sequence[Statistic] | Mapping[str, Any] | None = None,
         budget: int = 256 * 2**20,
         kernel: str | None = None,
         strict: bool = False,
@@ -165,6 +170,7 @@ class ActivationRecorder(Mapping[str, TensorStats]):
             per_call=arguments.patterns("per_call", per_call),
             saturation_slope=arguments.share("saturation_slope", saturation_slope),
             strict=strict,
+            statistics=arguments.statistics(statistics),
         )
         self._shared = Shared(options, None if kernel is None else kernels.choose(kernel))
         self._shared.grad_scale = arguments.grad_scale(grad_scaler)
@@ -445,7 +451,7 @@ class ActivationRecorder(Mapping[str, TensorStats]):
         silent = [
             Site(slot.name, order=slot.order)
             for slot in self._shared.slots
-            if not slot.table and "output" in self._shared.options.capture
+            if not slot.is_seen and "output" in self._shared.options.capture
         ]
         every = sorted((*known.values(), *silent), key=site_order)
         return tuple(dict.fromkeys(site.key for site in every))
@@ -520,6 +526,8 @@ class ActivationRecorder(Mapping[str, TensorStats]):
         off = dict(self._shared.off)
         notes = [f"turned off: {name} ({reason})" for name, reason in off.items()]
         notes += filter(None, [self._unseen_note()])
+        if self._shared.forked:
+            notes.append("nothing is recorded in a process forked from the one that records")
         silent = self.never_called()
         if silent:
             notes.append(f"never called: {', '.join(silent)}")

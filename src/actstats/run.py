@@ -86,7 +86,7 @@ class Run:
         self._resumed: dict[str, Site] = {}
         self._scalars: dict[str, Scalar] = {}
         self.shared.step = start
-        self.shared.active = True
+        self.shared.active = not self.shared.forked
         self.shared.seek()
         self.shared.observed = False
 
@@ -100,8 +100,12 @@ class Run:
     def end_step(self, scalars: Mapping[str, Scalar], step: int | None = None) -> None:
         """Close the open step, by this number if any, and the window if it is full.
 
-        One thread at a time; what others observe meanwhile waits for a copy, not for a file.
+        One thread at a time; what others observe meanwhile waits for a copy, not for a file. In a
+        forked child nothing happens: what is open is the parent's, and torch's threads, which would
+        copy it, are not here.
         """
+        if self.shared.forked:
+            return
         with self.shared.ending:
             if step is not None:
                 self.go_to(step)
@@ -253,7 +257,7 @@ class Run:
         self._steps, self._last = state["steps"], state["last"]
         if self.fixed is None:
             self.windows.width = state["width"]
-        self.shared.active = self._steps % self.every == 0
+        self.shared.active = self._steps % self.every == 0 and not self.shared.forked
         self.windows.restore(closed)
         self.windows.restored = list(closed)
         self.windows.dropped = dict.fromkeys(state["dropped"])
@@ -272,4 +276,5 @@ class Run:
 
     def sites(self) -> dict[str, Site]:
         """Return every site seen, by its key."""
-        return self._resumed | {leaf.site.key: leaf.site for _, leaf in self.shared.leaves()}
+        leaves = (leaf for _, leaf in self.shared.leaves() if leaf.observed)
+        return self._resumed | {leaf.site.key: leaf.site for leaf in leaves}

@@ -8,7 +8,7 @@ import weakref
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from threading import RLock
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -18,18 +18,16 @@ from torch import Tensor, nn
 
 from actstats import kernels
 from actstats._torch import PLAIN
-from actstats.activations import Activation
 from actstats.compiled import Pending, make_order
+from actstats.custom import Statistic
 from actstats.forwards import Forward, Forwards, Mask
-from actstats.kernels import Spec, State
-from actstats.sharding import Units
-from actstats.sites import Site
+from actstats.leaf import Leaf
 
 if TYPE_CHECKING:
     from actstats.functional import FunctionalMode
     from actstats.hooks import Slot
 
-__all__ = ["Leaf", "Options", "Shared", "nowhere"]
+__all__ = ["Options", "Shared", "nowhere"]
 
 logger = logging.getLogger("actstats")
 
@@ -44,37 +42,7 @@ class Options:
     per_call: tuple[str, ...]
     saturation_slope: float
     strict: bool
-
-
-@dataclass
-class Leaf:
-    """One observed leaf: its state, how it is laid out, what is known of it."""
-
-    site: Site
-    state: State
-    kernel: ModuleType
-    axis: int | None
-    activation: Activation | None
-    units: int
-    notes: dict[str, str] = field(default_factory=dict)
-    shard: Units | None = None  # which units these are, where other ranks have others
-    ahead: bool = False  # judged, by a call whose output may not have come yet
-
-    @property
-    def is_begun(self) -> bool:
-        """Whether it was judged in a first call that is still under way in some thread."""
-        return self.ahead and not int(self.state.calls)
-
-    @property
-    def all_units(self) -> int:
-        """Units told apart, those of other ranks too."""
-        return self.units if self.shard is None else self.shard.whole
-
-    @property
-    def spec(self) -> Spec:
-        """What is kept, with room for the units of other ranks."""
-        spec = self.state.spec
-        return spec if self.shard is None else replace(spec, width=self.shard.whole)
+    statistics: Mapping[str, tuple[Statistic, ...]] = field(default_factory=dict)
 
 
 def nowhere() -> None:

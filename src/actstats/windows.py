@@ -12,9 +12,10 @@ from numpy.typing import NDArray
 
 from actstats.kernels import Spec
 from actstats.kernels.state import HostCopy, Layout, reset
+from actstats.leaf import Leaf
 from actstats.recording import Scalar, Window, default_phase, merge_leading, merged_pairs
 from actstats.sharding import Units, widened
-from actstats.shared import Leaf, Shared
+from actstats.shared import Shared
 from actstats.stats import TensorStats
 from actstats.table import Kept, SiteTable
 
@@ -68,6 +69,8 @@ def take(shared: Shared, *, forget: bool, site: str | None = None) -> list[Taken
             taken.append(Taken(phase, kept, HostCopy(states), shards))
             if forget:
                 reset(states)
+                for leaf in leaves:
+                    leaf.version += 1
     return taken
 
 
@@ -301,7 +304,7 @@ class Windows:
 def _tells_units_apart(stats: Mapping[str, TensorStats]) -> bool:
     if isinstance(stats, SiteTable):
         return any(kept.units for kept in stats.columns.sites)
-    return any(one.units for one in stats.values())
+    return any(one.units for one in stats.values())  # what is kept of the user's own goes with them
 
 
 def _without_units(stats: TensorStats) -> TensorStats:

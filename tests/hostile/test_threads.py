@@ -4,6 +4,8 @@ import gc
 import signal
 import sys
 import threading
+import time
+from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise
 
@@ -16,6 +18,7 @@ import actstats
 from actstats import ActivationRecorder
 from actstats.hooks import Slot
 from actstats.log.live import Log
+from actstats.statistics import Statistic
 from claims import assert_same_integers, assert_tensors_equal, integers
 
 THREADS, FORWARDS = 4, 8
@@ -416,6 +419,31 @@ def test_a_listener_may_wait_for_another_thread_that_runs_the_model():
     assert recorder["0"].calls == 2
 
 
+@pytest.mark.hostile(95)
+def test_a_call_that_is_under_way_makes_no_site_yet():
+    """Of GELU the input is judged before the output comes; a reader may ask in between."""
+    seen = []
+
+    class Asks(nn.GELU):
+        def forward(self, z):
+            seen.append((list(recorder), recorder.sites, [dict(w.stats) for w in windows()]))
+            return super().forward(z)
+
+    def windows():
+        return recorder.recording.windows
+
+    net = nn.Sequential(nn.Linear(16, 8), Asks())
+    with ActivationRecorder(net, window=1) as recorder:
+        net(data(0, 1)[0])
+        in_threads(recorder.step)
+        net(data(0, 1)[0])
+    sites, named, stats = seen[0]
+    assert (sites, named) == (["0"], ("0", "1"))
+    assert [list(of) for of in stats] == [["0"]]
+    assert list(recorder) == ["0", "1"]
+    assert [len(w.stats) for w in recorder.recording.windows] == [2, 2]
+
+
 # ---- what the lock must not do -------------------------------------------------------------------
 
 
@@ -438,6 +466,45 @@ def test_a_function_of_the_users_never_runs_under_the_lock():
         act(torch.randn(8, 16))
         act(torch.randn(8, 16))
     assert (recorder["act"].calls, recorder["other"].calls) == (2, 1)
+
+
+@pytest.mark.hostile(95)
+def test_a_statistic_of_the_users_loses_nothing_and_may_wait_for_another_thread():
+    other, waits = nn.Tanh(), [True]
+
+    @dataclass(frozen=True)
+    class Rows(Statistic):
+        name = "rows_in_threads"
+
+        def state(self, units):
+            return {"rows": (1,)}
+
+        def update(self, state, x):
+            before = state["rows"].clone()
+            if waits and waits.pop():
+                in_threads(lambda: other(torch.randn(8, 16)))
+            time.sleep(1e-4)  # others are quicker
+            state["rows"].copy_(before + len(x))
+
+        def figures(self, state):
+            return {"rows_in_threads": state["rows"][0]}
+
+    act = nn.Identity()
+    modules = {"act": act, "other": other}
+    with ActivationRecorder(modules, statistics=Rows(), window=1, strict=True) as recorder:
+
+        def work(thread):
+            for x in data(thread):
+                act(x)
+                recorder.step()
+
+        in_threads(*(partial(work, thread) for thread in range(THREADS)))
+    calls = THREADS * FORWARDS
+    assert recorder["act"].rows_in_threads == 8 * calls
+    assert (recorder["act"].count, recorder["other"].calls) == (8 * 16 * calls, 1)
+    for window in recorder.recording.windows:
+        stats = window.stats["act"]
+        assert stats.rows_in_threads == stats.count / 16, window
 
 
 @pytest.mark.hostile(95)
