@@ -364,6 +364,7 @@ def test_phases_are_kept_apart():
     assert calls == {"train": {2}, "eval": {2}, "mine": {1}}
 
 
+@pytest.mark.hostile(112)
 def test_inference_mode_first_then_training():
     net = chain()
     call = compile_whole(net)
@@ -618,6 +619,7 @@ def test_two_recorders():
     assert list(other) == ["0:grad", "2:grad"]
 
 
+@pytest.mark.hostile(104)
 def test_copies_are_inert():
     net = chain()
     x = torch.randn(5, 3)

@@ -221,6 +221,7 @@ def test_a_generator_reaches_the_user_whole():
         assert len(list(net(torch.randn(5, 3)))) == 5
 
 
+@pytest.mark.hostile(114)
 def test_torch_func_is_skipped_with_a_reason_and_not_disturbed():
     net = nn.Sequential(nn.Linear(3, 4), nn.GELU())
     x = torch.randn(5, 3)
@@ -449,6 +450,7 @@ def test_no_grad_then_training():
     assert recorder["0:grad"].calls == 1
 
 
+@pytest.mark.hostile(112)
 def test_inference_mode_first_then_training():
     net = nn.Sequential(nn.Linear(3, 4), nn.GELU())
     with ActivationRecorder(net, capture=ALL, strict=True) as recorder:

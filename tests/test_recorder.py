@@ -60,6 +60,7 @@ def test_nothing_is_recorded_before_attach_and_after_detach():
     assert_no_hooks(net)
 
 
+@pytest.mark.hostile(108, 109)
 def test_attach_and_detach_are_idempotent():
     net = small()
     recorder = ActivationRecorder(net).attach()
@@ -93,6 +94,7 @@ def test_detach_on_an_exception():
     assert_no_hooks(net)
 
 
+@pytest.mark.hostile(108)
 def test_two_recorders_are_independent():
     net = small()
     one, other = ActivationRecorder(net).attach(), ActivationRecorder(net).attach()
@@ -104,6 +106,7 @@ def test_two_recorders_are_independent():
     assert_no_hooks(net)
 
 
+@pytest.mark.hostile(106)
 def test_paused_really_removes_the_hooks():
     net = small()
     with ActivationRecorder(net, capture=("output", "input", "grad")) as recorder:
@@ -133,6 +136,7 @@ def test_recorder_is_always_true():
     assert bool(recorder)
 
 
+@pytest.mark.hostile(110)
 def test_dropping_the_recorder_removes_its_hooks_at_once():
     net = small()
     recorder = ActivationRecorder(net, capture=("output", "input", "grad"), functional=True)
@@ -149,6 +153,7 @@ def test_dropping_the_recorder_removes_its_hooks_at_once():
         gc.enable()
 
 
+@pytest.mark.hostile(110)
 def test_the_recorder_does_not_keep_the_model():
     net = small()
     recorder = ActivationRecorder(net, capture=("output", "grad")).attach()
@@ -166,6 +171,7 @@ def test_the_recorder_does_not_keep_the_model():
         recorder.attach()
 
 
+@pytest.mark.hostile(104, 106)
 def test_copies_of_an_attached_model_are_inert():
     net = small()
     recorder = ActivationRecorder(net, capture=("output", "input", "grad"), functional=True)
@@ -352,6 +358,7 @@ def test_a_fixed_window_is_never_merged():
     assert len(recorder.recording.windows) == 150
 
 
+@pytest.mark.hostile(111)
 def test_a_long_run_keeps_few_windows_and_every_count():
     net = small()
     x = batch(4)
@@ -805,7 +812,7 @@ def test_an_error_in_the_users_forward_leaves_the_recorder_right():
     assert recorder["2"].calls == 1
 
 
-@pytest.mark.hostile(57)
+@pytest.mark.hostile(57, 101)
 @pytest.mark.parametrize("after", ["step", "detach", "forward"])
 def test_an_interrupt_in_the_users_forward(after):
     class Fails(nn.Module):
@@ -963,6 +970,7 @@ def test_wide_layers_keep_no_units():
 # ---- memory --------------------------------------------------------------------------------------
 
 
+@pytest.mark.hostile(111)
 def test_memory_is_flat_over_ten_thousand_steps():
     net = nn.Sequential(nn.Linear(2, 2), nn.ReLU())
     x = torch.randn(2, 2)
@@ -985,7 +993,7 @@ def test_memory_is_flat_over_ten_thousand_steps():
     assert max(sizes[-3:]) - min(sizes[:3]) < 300_000, sizes
 
 
-@pytest.mark.hostile(47)
+@pytest.mark.hostile(47, 111)
 def test_no_tensor_is_kept_alive():
     net = small()
     alive = []

@@ -17,6 +17,7 @@ from torch.utils.hooks import RemovableHandle
 
 from actstats import activations, arguments, kernels
 from actstats._torch import compiled_as_they_are
+from actstats.custom import Statistic
 from actstats.functional import FunctionalMode
 from actstats.hooks import Slot, register
 from actstats.metadata import about
@@ -109,6 +110,9 @@ class ActivationRecorder(Mapping[str, TensorStats]):
     grad_scaler : GradScaler, optional
         Gradients are divided by its scale before they are recorded. A number may be set as
         ``recorder.grad_scale`` before backward instead.
+    statistics : Statistic, list of these or mapping of str to these, optional
+        Statistics of your own (:mod:`actstats.statistics`), of all outputs or by site pattern;
+        the first pattern that matches wins.
     budget : int, default 256 MiB
         Bytes for all state and windows together. What does not fit is dropped in a fixed order
         (units of old windows, then histogram resolution, never counts or moments) and
@@ -160,6 +164,7 @@ class ActivationRecorder(Mapping[str, TensorStats]):
         saturation_slope: float = 0.05,
         per_call: str | Sequence[str] | None = None,
         grad_scaler: Any = None,
+        statistics: Statistic | Sequence[Statistic] | Mapping[str, Any] | None = None,
         budget: int = 256 * 2**20,
         kernel: str | None = None,
         strict: bool = False,
@@ -175,6 +180,7 @@ class ActivationRecorder(Mapping[str, TensorStats]):
             per_call=arguments.patterns("per_call", per_call),
             saturation_slope=arguments.share("saturation_slope", saturation_slope),
             strict=strict,
+            statistics=arguments.statistics(statistics),
         )
         self._shared = Shared(options, None if kernel is None else kernels.choose(kernel))
         self._shared.grad_scale = arguments.grad_scale(grad_scaler)
@@ -245,8 +251,8 @@ class ActivationRecorder(Mapping[str, TensorStats]):
         if self.attached:
             return self
         shared = self._shared
-        if self._functional and shared.mode is None:
-            shared.mode = FunctionalMode(shared)
+        shared.make_mode = FunctionalMode if self._functional else None
+        shared.hooked = True
         root = shared.root()
         self._unseen = {slot: slot.calls for slot in self._compiled_before()}
         if self._unseen:
@@ -314,7 +320,10 @@ class ActivationRecorder(Mapping[str, TensorStats]):
 
     @contextmanager
     def paused(self) -> Iterator[None]:
-        """Remove the hooks for a while, really: export, whole-model saves, fused fast paths."""
+        """Remove the hooks for a while, really: export, whole-model saves, fused fast paths.
+
+        For all threads; best while none of them runs the model.
+        """
         was_attached = self.attached
         _remove_all(self._handles, self._shared)
         try:
@@ -325,7 +334,7 @@ class ActivationRecorder(Mapping[str, TensorStats]):
 
     @contextmanager
     def phase(self, name: str) -> Iterator[None]:
-        """Record forwards under a phase of this name instead of train or eval."""
+        """Record forwards, of all threads, under a phase of this name instead of train or eval."""
         if not isinstance(name, str) or not name:
             raise ValueError(f"`name` must be a non-empty string; got {name!r}.")
         before, self._shared.phase = self._shared.phase, name
@@ -335,7 +344,7 @@ class ActivationRecorder(Mapping[str, TensorStats]):
             self._shared.phase = before
 
     def mask(self, samples: Tensor) -> None:
-        """Leave samples out of the next forward: padding tokens, say.
+        """Leave samples out of the calling thread's next forward: padding tokens, say.
 
         Parameters
         ----------
@@ -357,9 +366,7 @@ class ActivationRecorder(Mapping[str, TensorStats]):
                 f"(for an attention mask: `attention_mask == 0`); got {got}."
             )
         keep = (~samples.detach()).flatten().nonzero().flatten()
-        self._shared.mask = (tuple(samples.shape), keep)
-        self._shared.steady = False
-        self._shared.mask_used = False
+        self._shared.set_mask((tuple(samples.shape), keep))
 
     @property
     def metadata(self) -> dict[str, Any]:
@@ -396,10 +403,8 @@ class ActivationRecorder(Mapping[str, TensorStats]):
         ValueError
             If ``step`` goes backwards or a scalar is no number.
         """
-        if step is not None:
-            self._run.go_to(step)
         given = {name: Scalar.of(arguments.number(name, value)) for name, value in scalars.items()}
-        self._run.end_step(given)
+        self._run.end_step(given, step)
 
     def on_window(self, listener: Callable[[Window], None]) -> Callable[[], None]:
         """Call a function with each window that closes from now on, inside :meth:`step`.
@@ -416,13 +421,15 @@ class ActivationRecorder(Mapping[str, TensorStats]):
             Call it to stop.
         """
         listeners = self._run.listeners
-        listeners.append(listener)
-        self._run.watch()
+        with self._shared.ending:
+            listeners.append(listener)
+            self._run.watch()
 
         def stop() -> None:
-            if listener in listeners:
-                listeners.remove(listener)
-            self._run.watch()
+            with self._shared.ending:
+                if listener in listeners:
+                    listeners.remove(listener)
+                self._run.watch()
 
         return stop
 
@@ -454,7 +461,7 @@ class ActivationRecorder(Mapping[str, TensorStats]):
         silent = [
             Site(slot.name, order=slot.order)
             for slot in self._shared.slots
-            if not slot.table and "output" in self._shared.options.capture
+            if not slot.is_seen and "output" in self._shared.options.capture
         ]
         every = sorted((*known.values(), *silent), key=site_order)
         return tuple(dict.fromkeys(site.key for site in every))
@@ -462,22 +469,13 @@ class ActivationRecorder(Mapping[str, TensorStats]):
     def __getitem__(self, key: str | tuple[str, str]) -> TensorStats:
         name, kind = split_key(reading_key(key, self))
         site = join_key((self._resolve(name), kind))
-        parts = list(self._parts(site))
+        parts = self._run.parts(site)
         if parts:
             phase = default_phase(seen for seen, _ in parts)
             return sum((s for seen, s in parts if seen == phase), start=TensorStats.empty())
         if any(self._resolve(name) == slot.name for slot in self._shared.slots):
             raise KeyError(self._why_absent(site, kind))
         raise KeyError(f"no site {site!r} is recorded{close_matches(site, self.sites)}")
-
-    def _parts(self, site: str) -> Iterator[tuple[str, TensorStats]]:
-        """Yield one site's statistics with their phases, closed windows first."""
-        for window in (*self._run.windows.leading, *self._run.carried):
-            if site in window.stats:
-                yield window.phase, window.stats[site]
-        for phase, leaf in self._shared.leaves():
-            if leaf.site.key == site and leaf.state.calls:
-                yield phase, leaf.snapshot(self._shared.options.saturation_slope)
 
     def _resolve(self, name: str) -> str:
         """Return the canonical name of an alias, its leaf kept."""
@@ -535,14 +533,16 @@ class ActivationRecorder(Mapping[str, TensorStats]):
         return Summary(self.recording, kernel=", ".join(sorted(ran)) or "none has run")
 
     def _notes(self) -> tuple[str, ...]:
-        notes = [f"turned off: {name} ({reason})" for name, reason in self._shared.off.items()]
+        off = dict(self._shared.off)
+        notes = [f"turned off: {name} ({reason})" for name, reason in off.items()]
         notes += filter(None, [self._unseen_note()])
+        if self._shared.forked:
+            notes.append("nothing is recorded in a process forked from the one that records")
         silent = self.never_called()
         if silent:
             notes.append(f"never called: {', '.join(silent)}")
         notes += [
-            f"skipped {count} x {site}: {reason}"
-            for (site, reason), count in self._shared.skipped.items()
+            f"skipped {count} x {site}: {reason}" for (site, reason), count in self.skipped.items()
         ]
         notes += [f"no site matches the pattern {pattern!r}" for pattern in self._idle_patterns()]
         dropped = self._run.windows.dropped
@@ -596,14 +596,14 @@ class ActivationRecorder(Mapping[str, TensorStats]):
 
     def reset(self) -> None:
         """Forget everything recorded; the hooks stay as they are."""
-        for slot in self._shared.slots:
-            slot.forget()
-            slot.calls = 0
-            slot.dead = False
-            self._shared.off.pop(slot.name, None)
-        self._shared.skipped.clear()
-        self._shared.coarsest = 7
-        self._run.forget()
+        shared = self._shared
+        with shared.ending, shared.lock:
+            for slot in shared.slots:
+                slot.forget()
+                shared.off.pop(slot.name, None)
+            shared.skipped.clear()
+            shared.coarsest = 7
+            self._run.forget()
 
     def state_dict(self) -> dict[str, Any]:
         """Return what a resumed run needs, as numbers, strings and tensors.
@@ -616,7 +616,7 @@ class ActivationRecorder(Mapping[str, TensorStats]):
             "edges": {k: list(v) for k, v in self._shared.options.edges.items()},
             "saturation_slope": self._shared.options.saturation_slope,
             "calls": {slot.name: slot.calls for slot in self._shared.slots},
-            "skipped": [[*key, count] for key, count in self._shared.skipped.items()],
+            "skipped": [[*key, count] for key, count in self.skipped.items()],
             **self._run.state(),
         }
 
@@ -632,12 +632,14 @@ class ActivationRecorder(Mapping[str, TensorStats]):
         self._check_state(state)
         closed = [unpack_window(packed) for packed in state["closed"]]
         carried = [unpack_window(packed) for packed in state["open"]]
-        self.reset()
-        self._run.resume(state, closed, carried)
-        for slot in self._shared.slots:
-            slot.calls = state["calls"].get(slot.name, 0)
-        self._shared.seek()
-        self._shared.skipped.update({(site, why): n for site, why, n in state["skipped"]})
+        shared = self._shared
+        with shared.ending, shared.lock:
+            self.reset()
+            self._run.resume(state, closed, carried)
+            for slot in shared.slots:
+                slot.calls = state["calls"].get(slot.name, 0)
+            shared.seek()
+            shared.skipped.update({(site, why): n for site, why, n in state["skipped"]})
 
     def _module_names(self) -> list[str]:
         return [slot.name for _, slot, observed, _ in self._modules if observed]
@@ -696,7 +698,8 @@ def _remove_all(handles: list[RemovableHandle], shared: Shared) -> None:
     for handle in handles:
         handle.remove()
     handles.clear()
-    shared.end()
+    shared.hooked = False
+    shared.forward.end()
 
 
 def _end(handles: list[RemovableHandle], shared: Shared, run: Run) -> None:

@@ -40,19 +40,28 @@ def is_distributed(tensor: Tensor) -> bool:
     return module is not None and isinstance(tensor, getattr(module, "DTensor", ()))
 
 
+def is_arriving(tensor: Tensor) -> bool:
+    """Tell whether this is what a collective gives that may still be under way."""
+    module = sys.modules.get("torch.distributed._functional_collectives")
+    return module is not None and isinstance(tensor, getattr(module, "AsyncCollectiveTensor", ()))
+
+
 def local(tensor: Any) -> Tensor:
-    """Return what this rank has of a tensor; nothing new is communicated."""
-    if not is_distributed(tensor):
+    """Return what this rank has of a tensor; nothing new is communicated.
+
+    A collective that the model has begun is waited for, as the model's next use of it would.
+    """
+    if not (is_distributed(tensor) or is_arriving(tensor)):
         return tensor  # type: ignore[no-any-return]
     with torch.no_grad():  # no autograd node then
-        return arrived(tensor.to_local())
+        return arrived(tensor.to_local() if is_distributed(tensor) else tensor)
 
 
 def unreadable_part(tensor: Any) -> str | None:
     """Return why a tensor, or this rank's part of one, cannot be observed; None if it can."""
-    if not is_distributed(tensor):
-        return unreadable(tensor)
-    return _left_out(tensor) or unreadable(local(tensor))
+    if is_distributed(tensor):
+        return _left_out(tensor) or unreadable(local(tensor))
+    return unreadable(local(tensor))
 
 
 def _left_out(tensor: Any) -> str | None:

@@ -6,8 +6,11 @@ attached during validation, or under another default dtype, keeps counting in in
 
 from __future__ import annotations
 
+import copy
+import itertools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, fields, replace
 from functools import lru_cache
 from typing import Any, ClassVar
@@ -18,6 +21,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from actstats._torch import quiet
+from actstats.custom import Kind
 from actstats.moments import Moments, combine
 
 __all__ = ["ASYMPTOTE_OCTAVES", "NEVER", "Gate", "HostCopy", "Layout", "Spec", "State", "reset"]
@@ -98,6 +102,8 @@ class Spec:
         Keep the bins of 1 - |x| for a layer that ends at plus or minus one.
     edges : tuple of float, optional
         Ascending edges of the exact linear histogram.
+    custom : tuple of Kind
+        Statistics of the user's own; no kernel reads or writes them.
     """
 
     resolution: int = 3
@@ -105,6 +111,7 @@ class Spec:
     gate: Gate | None = None
     asymptote: bool = False
     edges: tuple[float, ...] | None = None
+    custom: tuple[Kind, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -122,6 +129,7 @@ class Layout:
     histogram: int
     asymptote: int
     linear: int
+    custom: int
     words: int
 
     CALLS: ClassVar[int] = 0
@@ -141,8 +149,9 @@ class Layout:
         histogram = judged + (0 if spec.gate is None else 5 * spec.width)
         asymptote = histogram + (1 << (9 + k))
         linear = asymptote + (2 * ASYMPTOTE_OCTAVES << k if spec.asymptote else 0)
-        words = linear + (0 if spec.edges is None else len(spec.edges) + 1)
-        return cls(moments, judged, histogram, asymptote, linear, words)
+        custom = linear + (0 if spec.edges is None else len(spec.edges) + 1)
+        words = custom + sum(kind.words for kind in spec.custom)
+        return cls(moments, judged, histogram, asymptote, linear, custom, words)
 
 
 class State:
@@ -185,6 +194,8 @@ class State:
         Judged samples, active, saturated low, saturated high, step of the last active sample.
     openness : Tensor of float64, shape (), or None
         Sum over judged values of |slope| / max |slope|.
+    custom : dict of Kind to Tensor of float64, shape (words,)
+        What the user's own statistics know.
     plan, judge_plan : object
         Whatever a kernel has prepared for this memory; forgotten when the memory is another.
     """
@@ -229,20 +240,37 @@ class State:
         if spec.asymptote:
             self.asymptote = memory[at.asymptote : at.linear].view(2, ASYMPTOTE_OCTAVES << k)
         if spec.edges is not None:
-            self.linear = memory[at.linear :]
+            self.linear = memory[at.linear : at.custom]
+        ends = itertools.accumulate((kind.words for kind in spec.custom), initial=at.custom)
+        self.custom = {
+            kind: floats[begin:end]
+            for kind, (begin, end) in zip(spec.custom, itertools.pairwise(ends), strict=True)
+        }
 
     def reset(self) -> None:
         """Forget everything seen; keep the memory."""
         reset((self,))
 
+    @contextmanager
+    def at_once(self) -> Iterator[State]:
+        """Yield a copy; what is done to it takes effect in one operation, at the end or never.
+
+        Ctrl-C between two operations leaves a state whose numbers agree with each other.
+        """
+        draft = copy.copy(self)
+        draft._hold(self.spec, self.memory.clone())
+        yield draft
+        self.memory.copy_(draft.memory)
+
     def merge(self, other: State) -> None:
-        """Add what another state of the same spec, on the same device, has seen."""
+        """Add what a kernel has written to another state of the same spec, on the same device."""
         at, old, new = Layout.of(self.spec), self.moments, other.moments
         merged = combine(
             (old[0], old[1], old[2], old[3]), (new[0], new[1], new[2], new[3]), torch.where
         )
         self.memory[: at.EXTREMA] += other.memory[: at.EXTREMA]
-        self.memory[at.histogram :] += other.memory[at.histogram :]
+        bins = slice(at.histogram, at.custom)
+        self.memory[bins] += other.memory[bins]
         torch.minimum(self.extrema[0], other.extrema[0], out=self.extrema[0])
         torch.maximum(self.extrema[1], other.extrema[1], out=self.extrema[1])
         torch.maximum(self.broken, other.broken, out=self.broken)
@@ -257,7 +285,7 @@ class State:
         """Count all that was seen so many times, as one call."""
         at = Layout.of(self.spec)
         self.memory[at.COUNTS : at.EXTREMA] *= times
-        self.memory[at.histogram :] *= times
+        self.memory[at.histogram : at.custom] *= times
         self.moments[[0, 3, 4]] *= times  # the mean stays
         if self.judged is not None and self.openness is not None:
             self.judged[:4] *= times
@@ -278,9 +306,13 @@ class State:
         if self.judged is not None:
             sums, last = self.judged[:4].sum(1), self.judged[4].max()
             judged = torch.cat((sums, last[None]))[:, None]
-        self._change(
-            replace(self.spec, width=1), moments=torch.tensor(np.stack(columns)), judged=judged
-        )
+        spec = replace(self.spec, width=1, custom=_without_units(self.spec.custom))
+        self._change(spec, moments=torch.tensor(np.stack(columns)), judged=judged)
+
+    def drop(self, kind: Kind) -> None:
+        """Give up a statistic of the user's own."""
+        kept = tuple(other for other in self.spec.custom if other != kind)
+        self._change(replace(self.spec, custom=kept))
 
     def coarsen(self, resolution: int) -> None:
         """Add up neighbouring bins until the histogram's resolution is ``resolution``."""
@@ -297,6 +329,7 @@ class State:
     def _change(self, spec: Spec, **parts: Tensor | None) -> None:
         """Keep something else from now on; parts that are not given are kept as they are."""
         old = {name: parts.get(name, getattr(self, name)) for name in _PARTS}
+        custom = self.custom
         header = self.memory[: Layout.HEADER]
         with torch.inference_mode(False):
             memory = torch.zeros(Layout.of(spec).words, dtype=torch.int64, device=self.device)
@@ -305,6 +338,8 @@ class State:
             for name, part in old.items():
                 if part is not None:
                     getattr(self, name).copy_(part)
+            for kind, words in self.custom.items():
+                words.copy_(custom[kind])
 
     @property
     def nbytes(self) -> int:
@@ -313,6 +348,10 @@ class State:
 
 
 _PARTS = ("moments", "judged", "histogram", "asymptote", "linear")  # beside the header
+
+
+def _without_units(kinds: Sequence[Kind]) -> tuple[Kind, ...]:
+    return tuple(kind for kind in kinds if not kind.units)
 
 
 def reset(states: Sequence[State]) -> None:
