@@ -83,14 +83,14 @@ def images(session: nox.Session) -> None:
 
 @nox.session(venv_backend="venv")
 def floor(session: nox.Session) -> None:
-    """Tests with the oldest versions that `pyproject.toml` names, in an environment of their own."""
+    """Tests with the oldest versions that `pyproject.toml` names, in their own environment."""
     session.install("-c", "constraints-floor.txt", "-e", ".[test]")
     apart(session)
 
 
 @nox.session(venv_backend="venv")
 def newest(session: nox.Session) -> None:
-    """Tests with the newest of everything, in an environment of their own."""
+    """Tests with the newest of everything, in their own environment."""
     session.install("--upgrade", "--upgrade-strategy", "eager", "-e", ".[test]")
     apart(session)
 
