@@ -16,7 +16,7 @@ from torch.nn.modules.linear import NonDynamicallyQuantizableLinear
 from torch.utils.hooks import RemovableHandle
 
 from actstats import activations, arguments, kernels
-from actstats._torch import compiled_as_they_are
+from actstats._torch import compiled_as_they_are, has_forward_hooks
 from actstats.custom import Statistic
 from actstats.functional import FunctionalMode
 from actstats.hooks import Slot, register
@@ -286,7 +286,7 @@ class ActivationRecorder(Mapping[str, TensorStats]):
     def _hookless(self) -> Iterator[tuple[nn.Module, Slot]]:
         for reference, slot, observed, _ in self._modules:
             module = reference()
-            if module is not None and observed and not module._forward_hooks:
+            if module is not None and observed and not has_forward_hooks(module):
                 yield module, slot
 
     def _unseen_note(self) -> str:
@@ -670,7 +670,7 @@ class ActivationRecorder(Mapping[str, TensorStats]):
 
 
 def _use_of_parameters(module: nn.Module, trained: bool) -> str:
-    own = [p for p in module._parameters.values() if p is not None]
+    own = list(module.parameters(recurse=False))
     if not own:
         return "none"
     if any(p.grad is not None for p in own) or isinstance(module, _READ_BY_OTHERS):

@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from actstats._torch import arrived
+from actstats._torch import arrived, is_arriving
 from actstats.kernels import Spec
 from actstats.kernels.state import Layout
 from actstats.parts import unreadable
@@ -38,12 +38,6 @@ def is_distributed(tensor: Tensor) -> bool:
     """Tell whether this is a DTensor; where nobody has made one, nothing is imported."""
     module = sys.modules.get("torch.distributed.tensor")
     return module is not None and isinstance(tensor, getattr(module, "DTensor", ()))
-
-
-def is_arriving(tensor: Tensor) -> bool:
-    """Tell whether this is what a collective gives that may still be under way."""
-    module = sys.modules.get("torch.distributed._functional_collectives")
-    return module is not None and isinstance(tensor, getattr(module, "AsyncCollectiveTensor", ()))
 
 
 def local(tensor: Any) -> Tensor:

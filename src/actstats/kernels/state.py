@@ -20,7 +20,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from actstats._torch import quiet
+from actstats._torch import add_to_all, copy_to_all, quiet, zero_all
 from actstats.custom import Kind
 from actstats.moments import Moments, combine
 
@@ -359,12 +359,11 @@ def reset(states: Sequence[State]) -> None:
 
     A handful of operations for all of them together, 2 us a state on a CPU.
     """
-    torch._foreach_zero_([state.memory for state in states])
-    nothing = _ends_of_nothing(states[0].device)
-    torch._foreach_copy_([state.extrema for state in states], [nothing] * len(states))
+    zero_all([state.memory for state in states])
+    copy_to_all([state.extrema for state in states], _ends_of_nothing(states[0].device))
     last_active = [state.last_active for state in states if state.last_active is not None]
     if last_active:
-        torch._foreach_sub_(last_active, 1)
+        add_to_all(last_active, -1)
 
 
 @lru_cache(maxsize=64)
