@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, TypeVar
 
 import torch
@@ -21,11 +21,13 @@ __all__ = [
     "interpreted",
     "is_compiling",
     "keep_effects",
+    "norms",
     "plain",
     "prefixed",
     "quiet",
     "resolved",
     "scaler_scale",
+    "subtract",
     "unobservable",
     "unreadable",
     "untraceable",
@@ -140,6 +142,27 @@ def plain(tensor: Tensor) -> Tensor:
 def resolved(tensor: Tensor) -> Tensor:
     """Return a tensor whose memory holds its values: not their negatives, nor nothing for zeros."""
     return tensor.clone() if tensor._is_zerotensor() else tensor.resolve_neg()
+
+
+def norms(tensors: Sequence[Tensor]) -> Tensor:
+    """Return the norms of tensors of one device and dtype, shape (n,), in float64.
+
+    In float32 torch loses digits of large ones: of 2**28 ones the square is half the truth.
+    """
+    try:
+        found: Sequence[Tensor] = torch._foreach_norm(list(tensors), 2, dtype=torch.float64)
+    except (AttributeError, TypeError):  # another torch
+        found = [torch.linalg.vector_norm(tensor, dtype=torch.float64) for tensor in tensors]
+    return torch.stack(list(found))
+
+
+def subtract(tensors: Sequence[Tensor], others: Sequence[Tensor]) -> None:
+    """Subtract tensors from others of their device and dtype, in place."""
+    try:
+        torch._foreach_sub_(list(tensors), list(others))
+    except AttributeError:  # another torch
+        for tensor, other in zip(tensors, others, strict=True):
+            tensor.sub_(other)
 
 
 def scaler_scale(scaler: Any) -> float | Tensor:
