@@ -45,6 +45,8 @@ from actstats.stats import TensorStats
 from actstats.summary import Summary
 
 if TYPE_CHECKING:
+    from torch.optim import Optimizer
+
     from actstats.log.live import Log
 
 __all__ = ["ActivationRecorder"]
@@ -202,6 +204,8 @@ class ActivationRecorder(Mapping[str, TensorStats]):
                 f"got {type(model).__name__}."
             )
         modules, self._aliases = named_sites(model)
+        trees = model if isinstance(model, Mapping) else {"": model}
+        self._trees = [(name, weakref.ref(tree)) for name, tree in trees.items()]
         if isinstance(model, Mapping):
             observed = selected(modules, "*" if include is None else include, exclude)
         else:
@@ -271,6 +275,8 @@ class ActivationRecorder(Mapping[str, TensorStats]):
                 is_root=module is root,
                 deep=deep,
             )
+        for watch in self._run.updates.watches:
+            self._handles += watch.register()
         return self
 
     def _compiled_before(self) -> Iterator[Slot]:
@@ -317,6 +323,55 @@ class ActivationRecorder(Mapping[str, TensorStats]):
         self._entered -= 1
         if not self._entered:
             self.detach()
+
+    def watch(self, optimizer: Optimizer, *, every: int = 10) -> ActivationRecorder:
+        """Record how far the steps of an optimizer move the weights; return the recorder.
+
+        Each window then has a scalar ``update_ratio/<parameter>`` for every matrix and kernel: the
+        rms of the update over the weight's, by which :func:`actstats.diagnose` judges the
+        learning rate. The hooks on the optimizer come and go with those on the model. They change
+        no step, and wait for no device.
+
+        Parameters
+        ----------
+        optimizer : Optimizer
+            Of torch, or one that wraps such a one as its ``optimizer``; held weakly.
+        every : int, default 10
+            Steps of the optimizer between two that are measured, beginning with the first. One
+            that is measured costs a copy of the watched weights, in memory too, and three passes
+            over them.
+
+        Raises
+        ------
+        TypeError
+            If it is no torch optimizer.
+        ValueError
+            If it is watched already, or holds no parameter of the model.
+
+        Notes
+        -----
+        Not measured: steps that a gradient scaler leaves out, parameters without a gradient,
+        a step that is itself compiled, and weights of which other ranks have other parts. Of
+        those the notes of :meth:`summary` tell the last two.
+
+        Examples
+        --------
+        >>> import torch
+        >>> from actstats import ActivationRecorder, make_mlp
+        >>> net = make_mlp(2, [8], 1)
+        >>> optimizer = torch.optim.SGD(net.parameters(), lr=0.1)
+        >>> with ActivationRecorder(net).watch(optimizer) as recorder:
+        ...     net(torch.ones(64, 2)).square().mean().backward()
+        ...     optimizer.step()
+        ...     recorder.step()
+        >>> list(recorder.latest.scalars)
+        ['update_ratio/fc1.weight', 'update_ratio/out.weight']
+        """
+        every = arguments.positive("every", every)
+        watch = self._run.updates.add(optimizer, self._trees, self._shared, every)
+        if self.attached:
+            self._handles += watch.register()
+        return self
 
     @contextmanager
     def paused(self) -> Iterator[None]:
@@ -544,6 +599,8 @@ class ActivationRecorder(Mapping[str, TensorStats]):
         notes += [
             f"skipped {count} x {site}: {reason}" for (site, reason), count in self.skipped.items()
         ]
+        if self._shared.steps:
+            notes += [f"no step of the watched {o} was seen" for o in self._run.updates.unseen()]
         notes += [f"no site matches the pattern {pattern!r}" for pattern in self._idle_patterns()]
         dropped = self._run.windows.dropped
         if dropped:

@@ -13,6 +13,7 @@ from actstats.recording import Scalar, Window
 from actstats.shared import Shared, logger
 from actstats.sites import Site
 from actstats.stats import TensorStats
+from actstats.updates import Updates, with_updates
 from actstats.windows import Closing, Windows, take
 
 if TYPE_CHECKING:
@@ -53,6 +54,8 @@ class Run:
         Called with each window that closes.
     metadata : dict
         What is known of the run.
+    updates : Updates
+        The optimizers that are watched.
     describe : callable
         Returns more of what is known, for the file: notes, modules never called.
     """
@@ -69,6 +72,7 @@ class Run:
         self.metadata: dict[str, Any] = {}
         self.describe: Callable[[], Mapping[str, Any]] = _nothing
         self._begun = False  # some step has ended
+        self.updates = Updates()
         if log is not None:
             log.owner = WeakMethod(self.finish)
         self.forget()
@@ -83,6 +87,7 @@ class Run:
         self._seen = False  # anything, in a closed step of the open window
         self.windows = Windows(self.shared, self.fixed, self.every, self.budget)
         self.watch()
+        self.updates.take(forget=True)
         self.carried: list[Window] = []  # of a resumed run's open window
         self._resumed: dict[str, Site] = {}
         self._scalars: dict[str, Scalar] = {}
@@ -166,7 +171,9 @@ class Run:
         with quiet(), self.shared.ending, self.shared.lock:
             last = self.step if self.shared.observed else max(self._first, self._last)
             taken = take(self.shared, forget=forget, site=site)
-            return Closing(self._first, last, taken, dict(self._scalars), tuple(self.carried))
+            moved = self.updates.take(forget=forget) if site is None else ()
+            carried = tuple(self.carried)
+            return Closing(self._first, last, taken, dict(self._scalars), carried, moved)
 
     def open_windows(self, site: str | None = None) -> list[Window]:
         """Copy what the open window holds, or one site's part of it, by phase."""
@@ -245,7 +252,9 @@ class Run:
                 "width": self.windows.width,
                 "closed": [pack_window(w) for w in self.windows],
                 "open": [pack_window(replace(w, scalars={})) for w in self.open_windows()],
-                "scalars": pack_scalars(self._scalars),
+                "scalars": pack_scalars(
+                    with_updates(self._scalars, self.updates.take(forget=False))
+                ),
                 "last": self._last,
             }
 

@@ -18,6 +18,7 @@ from actstats.sharding import Units, widened
 from actstats.shared import Shared
 from actstats.stats import TensorStats
 from actstats.table import Kept, SiteTable
+from actstats.updates import Moved, with_updates
 
 __all__ = ["Closing", "Taken", "Windows", "take"]
 
@@ -93,6 +94,8 @@ class Closing:
         What was given to ``step()``; goes to train's window, if there is one.
     carried : sequence of Window
         What a resumed run had seen of it before.
+    moved : sequence of Moved
+        How far optimizers moved the weights; beside the scalars.
     """
 
     first_step: int
@@ -100,20 +103,22 @@ class Closing:
     taken: Sequence[Taken]
     scalars: Mapping[str, Scalar]
     carried: Sequence[Window] = ()
+    moved: Sequence[Moved] = ()
 
     @property
     def is_ready(self) -> bool:
         """Whether all numbers have arrived."""
-        return all(taken.copy.is_ready for taken in self.taken)
+        copies = (*(taken.copy for taken in self.taken), *(moved.copy for moved in self.moved))
+        return all(copy.is_ready for copy in copies)
 
     def windows(self) -> list[Window]:
         """Return one window per phase; waits for the numbers."""
         tables = {phase: table for phase, table in self._tables() if table}
         phases = dict.fromkeys((*(window.phase for window in self.carried), *tables))
-        main = default_phase(phases)
+        main, told = default_phase(phases), with_updates(self.scalars, self.moved)
         windows = []
         for phase in phases:
-            scalars = self.scalars if phase == main else {}
+            scalars = told if phase == main else {}
             stats: Mapping[str, TensorStats] = tables.get(phase, {})
             window = Window(self.first_step, self.last_step, phase, stats, scalars)
             for earlier in self.carried:

@@ -174,15 +174,25 @@ def test_zeros_without_memory_are_told():
     assert not torch.zeros(2)._is_zerotensor(), "Tensor._is_zerotensor()"
 
 
-def test_what_is_done_to_many_tensors_is_done_to_each():
-    for name in ("_foreach_zero_", "_foreach_copy_", "_foreach_add_"):
-        assert hasattr(torch, name), f"torch.{name}: the fallback is in use"
+MANY = ("_foreach_zero_", "_foreach_copy_", "_foreach_add_", "_foreach_sub_", "_foreach_norm")
+
+
+def assert_each_is_reached():
     many = [torch.ones(2), torch.ones(2)]
     _torch.copy_to_all(many, torch.tensor([5.0, 7.0]))
     _torch.add_to_all(many, -1)
     assert [one.tolist() for one in many] == [[4.0, 6.0]] * 2
+    _torch.subtract_each(many, [torch.tensor([1.0, 2.0]), torch.tensor([1.0, 6.0])])
+    assert [one.tolist() for one in many] == [[3.0, 4.0], [3.0, 0.0]]
+    assert _torch.norms(many).tolist() == [5.0, 3.0]
     _torch.zero_all(many)
     assert [one.tolist() for one in many] == [[0.0, 0.0]] * 2
+
+
+def test_what_is_done_to_many_tensors_is_done_to_each():
+    for name in MANY:
+        assert hasattr(torch, name), f"torch.{name}: the fallback is in use"
+    assert_each_is_reached()
 
 
 def test_modules_hold_what_we_look_at():
@@ -235,15 +245,10 @@ def test_without_the_way_to_be_quiet_subclasses_are_still_left_out(monkeypatch):
     assert Own.seen == before
 
 
-@pytest.mark.parametrize("name", ["_foreach_zero_", "_foreach_copy_", "_foreach_add_"])
+@pytest.mark.parametrize("name", MANY)
 def test_without_calls_for_many_tensors_each_is_called(monkeypatch, name):
     monkeypatch.delattr(torch, name)
-    test = [torch.ones(2), torch.ones(2)]
-    _torch.copy_to_all(test, torch.tensor([5.0, 7.0]))
-    _torch.add_to_all(test, -1)
-    assert [one.tolist() for one in test] == [[4.0, 6.0]] * 2
-    _torch.zero_all(test)
-    assert [one.tolist() for one in test] == [[0.0, 0.0]] * 2
+    assert_each_is_reached()
 
 
 def test_without_torchs_classes_those_of_ours_are_known(monkeypatch):

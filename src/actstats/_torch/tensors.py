@@ -16,9 +16,11 @@ __all__ = [
     "has_gradient",
     "is_own",
     "no_memory",
+    "norms",
     "plain",
     "resolved",
     "scaler_scale",
+    "subtract_each",
     "unobservable",
     "unreadable",
     "watch_gradient",
@@ -137,6 +139,29 @@ def copy_to_all(tensors: Sequence[Tensor], source: Tensor) -> None:
     else:
         for tensor in tensors:
             tensor.copy_(source)
+
+
+def norms(tensors: Sequence[Tensor]) -> Tensor:
+    """Return the norms of tensors of one device and dtype, shape (n,), in float64.
+
+    In float32 torch loses digits of large ones: of 2**28 ones the square is half the truth.
+    """
+    together = getattr(torch, "_foreach_norm", None)
+    if together is not None:
+        found: Sequence[Tensor] = together(list(tensors), 2, dtype=torch.float64)
+    else:
+        found = [torch.linalg.vector_norm(tensor, dtype=torch.float64) for tensor in tensors]
+    return torch.stack(list(found))
+
+
+def subtract_each(tensors: Sequence[Tensor], others: Sequence[Tensor]) -> None:
+    """Subtract from each tensor another one of its shape, in place."""
+    together = getattr(torch, "_foreach_sub_", None)
+    if together is not None:
+        together(tensors, others)
+    else:
+        for tensor, other in zip(tensors, others, strict=True):
+            tensor.sub_(other)
 
 
 def add_to_all(tensors: Sequence[Tensor], number: int) -> None:

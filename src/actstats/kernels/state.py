@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, fields, replace
 from functools import lru_cache
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 import torch
@@ -372,16 +372,22 @@ def _ends_of_nothing(device: torch.device) -> Tensor:
         return torch.tensor((math.inf, -math.inf), dtype=torch.float64, device=device)
 
 
+class HasMemory(Protocol):
+    """A state, or something else that keeps all it knows in 64-bit words."""
+
+    memory: Tensor
+
+
 class HostCopy:
     """What states hold, copied to the host; on a GPU nothing waits until it is read.
 
     Parameters
     ----------
-    states : sequence of State
+    states : sequence of State or the like
         Of one device. They may be reset right after: the device keeps the order.
     """
 
-    def __init__(self, states: Sequence[State]) -> None:
+    def __init__(self, states: Sequence[HasMemory]) -> None:
         together = torch.cat([state.memory for state in states])
         self._words = together.to("cpu", non_blocking=together.is_cuda)  # pinned memory then
         self._copied = torch.cuda.Event() if together.is_cuda else None
