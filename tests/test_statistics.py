@@ -434,3 +434,25 @@ def test_compiled_code_feeds_it():
     want = effective_rank(seen_by(net, "fc1", [x]))
     assert recorder["fc1"].effective_rank == pytest.approx(want, rel=1e-6)
     torch.compiler.reset()
+
+
+@dataclass(frozen=True)
+class Halting(Largest):
+    name = "halting"
+    figure_names = ("largest_sum", "samples_seen")
+
+    def update(self, state, x):
+        super().update(state, x)
+        if x.max() > 100:
+            raise KeyboardInterrupt
+
+
+def test_an_interrupt_in_an_update_leaves_all_of_it_or_nothing():
+    net = nn.Sequential(nn.Identity())
+    with ActivationRecorder(net, statistics=Halting()) as recorder:
+        net(torch.ones(4, 2))
+        with pytest.raises(KeyboardInterrupt):
+            net(torch.full((4, 2), 1000.0))
+        net(torch.ones(4, 2))
+    assert recorder["0"].samples_seen == 8
+    assert recorder["0"].largest_sum == 2.0

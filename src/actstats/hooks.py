@@ -398,8 +398,10 @@ class Slot(_Hook):
     def _add_custom(self, leaf: Leaf, x: Tensor, axis: int | None) -> None:
         """Hand a tensor to the user's own statistics; an error turns that statistic off here."""
         for kind in tuple(leaf.state.custom):
+            draft = leaf.state.custom[kind].clone()  # all of an update takes effect, or nothing
             try:
-                kind.update(kind.views(leaf.state.custom[kind]), x, axis)
+                kind.update(kind.views(draft), x, axis)
+                leaf.state.custom[kind].copy_(draft)
             except Exception as error:
                 if self.shared.options.strict:
                     raise
