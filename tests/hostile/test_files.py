@@ -119,8 +119,10 @@ def test_where_there_is_no_space_the_older_file_stays_and_the_user_is_told(write
         write(recording(1, windows=400), path)
     assert path.read_bytes() == before
     assert os.listdir(tmp_path) == [name]
+    place = path.stat().st_ino
     write(recording(1, windows=3), path)
     assert path.read_bytes() != before
+    assert path.stat().st_ino != place, "what is new has taken the place, whole"
 
 
 @pytest.mark.hostile(115)

@@ -504,8 +504,7 @@ def test_hooks_that_come_and_go_under_a_running_forward():
     assert errors == []
     assert rounds > 0
     assert_no_hooks(net)
-    for site in recorder:
-        stats = recorder[site]
+    for site, stats in recorder.recording.items():
         assert stats.count == stats.calls * 8 * stats.units, site
         assert stats.bits.total + stats.zeros == stats.count, site
 
