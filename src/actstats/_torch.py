@@ -17,6 +17,7 @@ __all__ = [
     "default_store",
     "has_gradient",
     "in_backward",
+    "in_jit_trace",
     "innermost_mode",
     "interpreted",
     "is_compiling",
@@ -25,6 +26,7 @@ __all__ = [
     "prefixed",
     "quiet",
     "resolved",
+    "run_by_others_code",
     "scaler_scale",
     "unobservable",
     "unreadable",
@@ -88,15 +90,26 @@ def innermost_mode() -> Any:
     return stack[-1] if stack else None
 
 
+def in_jit_trace() -> bool:
+    """Tell whether `torch.jit.trace` runs a module: to trace it, or to check the trace."""
+    return is_tracing() or getattr(torch.jit._trace, "_trace_module_map", None) is not None
+
+
+def in_fx_trace() -> bool:
+    """Tell whether `symbolic_trace` or `make_fx` takes what is computed into a graph."""
+    tracing = sys.modules.get("torch.fx._symbolic_trace")
+    return bool(getattr(tracing, "_is_fx_tracing_flag", False))
+
+
 def untraceable() -> str | None:
     """Return why nothing may be recorded here, or None: someone is tracing or transforming."""
     if torch.compiler.is_exporting():
         return "inside torch.export"
-    if is_tracing():
+    if in_jit_trace():
         return "inside torch.jit.trace"
     if functorch_level() is not None:
         return "inside torch.func"
-    return None
+    return "inside torch.fx" if in_fx_trace() else None
 
 
 def unobservable(tensor: Tensor) -> str | None:
@@ -204,6 +217,41 @@ def compiled_as_they_are(modules: Iterable[nn.Module]) -> list[tuple[nn.Module, 
         return list(_compiled_as_they_are(list(modules)))
     except (AttributeError, TypeError, RuntimeError):  # another torch
         return []
+
+
+def run_by_others_code(modules: Iterable[nn.Module]) -> list[nn.Module]:
+    """Return the modules with hooks inside that code compiled for an equal one, without, would run.
+
+    Guards ask for the hooks that there were, not for the absence of others: what was compiled for
+    a model without hooks is run for its equal, and no hook with it.
+    """
+    try:
+        return list(_run_by_others_code(list(modules)))
+    except (AttributeError, TypeError, RuntimeError):  # another torch
+        return []
+
+
+def _run_by_others_code(modules: list[nn.Module]) -> Iterator[nn.Module]:
+    for _, root, _ in _compiled_code():
+        for local in root.get_child_managers():
+            source, kind = local.get_source(), local.get_type_of_guarded_value()
+            if any("_forward_hooks" in one or "_pre_hooks" in one for one in _sources(local)):
+                continue  # it holds the hooks of the module that it was made for
+            for module in modules:
+                fits = type(module) is kind and _fits(root, source, {source[3:-2]: module})
+                if fits and _is_hooked(module):
+                    yield module
+
+
+def _is_hooked(module: nn.Module) -> bool:
+    return any(m._forward_hooks or m._forward_pre_hooks for m in module.modules())
+
+
+def _sources(manager: Any) -> Iterator[str]:
+    """Yield what a guard manager and those below it look at."""
+    yield manager.get_source()
+    for child in manager.get_child_managers():
+        yield from _sources(child)
 
 
 def _compiled_as_they_are(modules: list[nn.Module]) -> Iterator[tuple[nn.Module, bool]]:

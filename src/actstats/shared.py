@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from actstats import kernels
-from actstats._torch import PLAIN
+from actstats._torch import PLAIN, in_backward, in_jit_trace
 from actstats.activations import Activation
 from actstats.compiled import Pending, make_order
 from actstats.kernels import Spec, State
@@ -46,6 +46,7 @@ class Options:
     per_call: tuple[str, ...]
     saturation_slope: float
     strict: bool
+    outside: bool = True
 
 
 @dataclass
@@ -123,6 +124,7 @@ class Shared:
         self.mode: FunctionalMode | None = None
         self.order = make_order()
         self.pending = Pending()
+        self.replayed = False  # some hook ran from a compiled graph
         self.watches = "grad" in options.capture
         _ALIVE.add(self)
 
@@ -141,6 +143,12 @@ class Shared:
     def skip(self, site: str, reason: str) -> None:
         """Count something that could not be observed."""
         self.skipped[site, reason] += 1
+
+    def left_out(self) -> str | None:
+        """Return why a call is not observed that the model itself did not make; None if it is."""
+        if self.options.outside or self.stack or in_backward():
+            return None
+        return "called outside the model's forward"
 
     def seek(self) -> None:
         """Keep in view which site gives out what, until every module has found its source."""
@@ -173,13 +181,13 @@ class Shared:
     def begin(self) -> None:
         """Start a forward: call numbers begin again."""
         self.begin_in_graph()
-        if self.mode is not None:
+        if self.mode is not None and not in_jit_trace():  # where it would stand in the graph
             self.mode.switch(True)
 
     def begin_in_graph(self) -> None:
         """Start a forward in a compiled graph, where functions are not seen."""
         self.begin_alone()
-        self.steady = self.mask is None
+        self.steady = self.mask is None and not in_jit_trace()
 
     def begin_alone(self) -> None:
         """Start the forward of a module that was called outside the model's."""
