@@ -325,11 +325,12 @@ class ActivationRecorder(Mapping[str, TensorStats]):
         )
 
     def _silent_note(self) -> str:
-        """Say which modules were not called in some steps; empty if none was, or it is known."""
+        """Say which modules with parameters were never called so far; empty if that is known."""
         if self._liveness.is_patient(self._run.every):
             return ""
         known = {slot.name for slot in self._unseen} | set(self._read_by_others())
-        names = [name for name in self.never_called() if name not in known]
+        silent = self._uncalled().items()
+        names = [name for name, use in silent if use != "none" and name not in known]
         return f"never called in {PATIENCE} steps or more: {listed(names)}" if names else ""
 
     def _look(self) -> None:
@@ -571,7 +572,7 @@ class ActivationRecorder(Mapping[str, TensorStats]):
     def never_called(self) -> tuple[str, ...]:
         """Return observed modules whose forward has not run: used functionally, or dead code.
 
-        After 8 observed steps the recorder logs them, once.
+        After 8 observed steps the recorder logs those that have parameters, once.
         """
         return tuple(slot.name for slot in self._shared.slots if not slot.calls)
 
