@@ -196,6 +196,7 @@ def test_packed_sequences():
     assert recorder.skipped == {}
 
 
+@pytest.mark.hostile(30)
 def test_containers_and_parametrizations_are_left_out():
     net = nn.Sequential(
         nn.utils.parametrizations.weight_norm(nn.Linear(3, 4)),
@@ -235,6 +236,7 @@ def test_torch_func_is_skipped_with_a_reason_and_not_disturbed():
     assert recorder["1"].judged.seen.sum() == 20
 
 
+@pytest.mark.hostile(16, 20)
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::torch.jit.TracerWarning")
 def test_tracing_and_export_leave_no_trace():
     net = nn.Sequential(nn.Linear(3, 4), nn.GELU())

@@ -47,6 +47,7 @@ class Teacher(nn.Module):
         return self.net(x) - target
 
 
+@pytest.mark.hostile(36)
 def test_a_mode_switched_inside_a_forward():
     def run(model, recorder):
         for _ in range(6):

@@ -106,7 +106,7 @@ def test_two_recorders_are_independent():
     assert_no_hooks(net)
 
 
-@pytest.mark.hostile(106)
+@pytest.mark.hostile(25, 106)
 def test_paused_really_removes_the_hooks():
     net = small()
     with ActivationRecorder(net, capture=("output", "input", "grad")) as recorder:
@@ -189,6 +189,7 @@ def test_copies_of_an_attached_model_are_inert():
         assert recorder["0"].calls == 1
 
 
+@pytest.mark.hostile(22)
 def test_scripted_modules_are_turned_off_with_a_reason():
     net = nn.Sequential(nn.Linear(3, 4), torch.jit.script(nn.ReLU()))
     with ActivationRecorder(net) as recorder:
@@ -447,6 +448,7 @@ def test_reset():
 # ---- phases --------------------------------------------------------------------------------------
 
 
+@pytest.mark.hostile(36)
 def test_train_eval_and_named_phases_are_kept_apart():
     net = small()
     with ActivationRecorder(net) as recorder:
@@ -465,6 +467,7 @@ def test_train_eval_and_named_phases_are_kept_apart():
         pass
 
 
+@pytest.mark.hostile(36)
 def test_gradients_belong_to_the_phase_of_their_forward():
     net = small()
     with ActivationRecorder(net, capture="grad") as recorder:
@@ -474,6 +477,7 @@ def test_gradients_belong_to_the_phase_of_their_forward():
     assert recorder.recording.phases == ("train",)
 
 
+@pytest.mark.hostile(36)
 def test_a_frozen_child_does_not_make_it_eval():
     net = small()
     net[0].eval()
@@ -638,6 +642,7 @@ class Shared(nn.Module):
         return x
 
 
+@pytest.mark.hostile(33)
 def test_shared_modules_pool_their_calls_under_one_name():
     net = Shared()
     with Watched(net) as watched, ActivationRecorder(net) as recorder:
@@ -649,6 +654,7 @@ def test_shared_modules_pool_their_calls_under_one_name():
     assert recorder["tied", "output"].calls == 6
 
 
+@pytest.mark.hostile(33)
 def test_per_call():
     net = Shared(times=11)
     with Watched(net) as watched, ActivationRecorder(net, per_call="fc") as recorder:
@@ -694,6 +700,7 @@ def test_per_call_of_a_module_called_outside_the_models_forward():
     assert recorder["0#1"].judged.seen.tolist() == [24] * 3
 
 
+@pytest.mark.hostile(2, 28)
 def test_never_called():
     net = nn.ModuleDict({"mha": nn.MultiheadAttention(4, 2), "idle": nn.Linear(2, 2)})
     x = torch.randn(5, 3, 4)
@@ -1267,6 +1274,7 @@ def test_an_empty_include_is_refused_for_a_mapping_too():
 # ---- what diagnoses read -------------------------------------------------------------------------
 
 
+@pytest.mark.hostile(2, 29)
 def test_modules_never_called_tell_of_their_parameters():
     class Holder(nn.Module):
         def __init__(self):

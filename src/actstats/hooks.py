@@ -98,6 +98,14 @@ class _Hook:
     def replay_skip(self, path: str, reason: str) -> None:
         """Count a leaf that the op could not be given."""
 
+    @property
+    def __name__(self) -> str:
+        """None; the message is what someone reads who scripts a model with hooks."""
+        raise AttributeError(
+            "torch.jit.script takes no hooks of a recorder: script the model inside "
+            "`with recorder.paused():`"
+        )
+
     def __deepcopy__(self, memo: object) -> Callable[..., None]:
         return inert
 
@@ -233,10 +241,11 @@ class Slot(_Hook):
     def replay(self, found: Leaves, watched: Sequence[str]) -> int:
         """Observe the output's leaves; which site fed the module is not known here."""
         module, shared = self.module(), self.shared
+        shared.replayed = True
         if module is None:
             return 0
         self.run(module, (), found.whole())
-        if self.dead or not watched:
+        if self.dead or not watched or shared.left_out():
             return 0
         if self.per_call and in_backward():
             shared.skip(f"{self.name}:grad", RECOMPUTED)
@@ -262,7 +271,7 @@ class Slot(_Hook):
 
     def observe(self, module: nn.Module, args: Any, output: Any) -> None:
         """Hand the output's leaves to the kernel."""
-        reason = untraceable()
+        reason = untraceable() or self.shared.left_out()
         if reason is None:
             self.guarded(self._observe_output, module, args, output)
         else:
@@ -270,7 +279,8 @@ class Slot(_Hook):
 
     def observe_input(self, module: nn.Module, args: Any, kwargs: Mapping[str, Any]) -> None:
         """Read what goes in, before the module can overwrite it."""
-        if self.shared.active and not (self.dead or untraceable() or in_backward()):
+        shared = self.shared
+        if shared.active and not (self.dead or untraceable() or shared.left_out() or in_backward()):
             self.guarded(self._observe_input, module, args, kwargs)
 
     def guarded(self, work: Callable[..., None], *args: Any) -> None:
@@ -411,7 +421,7 @@ class Slot(_Hook):
             return
         with shared.lock:
             self._hand_over(leaf, x, axis, scale, part.zeros)
-        if not (suffix or self.per_call):
+        if not (suffix or self.per_call) and shared.options.outside:
             if kind == "output":
                 self.quick[phase] = leaf
             elif kind == "grad":

@@ -16,10 +16,11 @@ from torch.nn.modules.linear import NonDynamicallyQuantizableLinear
 from torch.utils.hooks import RemovableHandle
 
 from actstats import activations, arguments, kernels
-from actstats._torch import compiled_as_they_are, has_forward_hooks
+from actstats._torch import compiled_as_they_are, has_forward_hooks, run_by_others_code
 from actstats.custom import Statistic
 from actstats.functional import FunctionalMode
 from actstats.hooks import Slot, register
+from actstats.liveness import PATIENCE, Liveness
 from actstats.metadata import about
 from actstats.packing import unpack_window
 from actstats.recording import (
@@ -43,6 +44,7 @@ from actstats.sites import (
 )
 from actstats.stats import TensorStats
 from actstats.summary import Summary
+from actstats.text import listed
 
 if TYPE_CHECKING:
     from torch.optim import Optimizer
@@ -109,6 +111,9 @@ class ActivationRecorder(Mapping[str, TensorStats]):
     per_call : str or sequence of str, optional
         Patterns of modules whose calls within a forward are kept apart, as ``name#1`` ...
         ``name#8`` and ``name#9+``.
+    outside : bool, default True
+        Also observe calls that the model's own forward does not make: ``net.encoder(x)``, or
+        another model that shares a module. False counts them as skipped.
     grad_scaler : GradScaler, optional
         Gradients are divided by its scale before they are recorded. A number may be set as
         ``recorder.grad_scale`` before backward instead.
@@ -165,6 +170,7 @@ class ActivationRecorder(Mapping[str, TensorStats]):
         edges: Mapping[str, Any] | None = None,
         saturation_slope: float = 0.05,
         per_call: str | Sequence[str] | None = None,
+        outside: bool = True,
         grad_scaler: Any = None,
         statistics: Statistic | Sequence[Statistic] | Mapping[str, Any] | None = None,
         budget: int = 256 * 2**20,
@@ -183,13 +189,20 @@ class ActivationRecorder(Mapping[str, TensorStats]):
             saturation_slope=arguments.share("saturation_slope", saturation_slope),
             strict=strict,
             statistics=arguments.statistics(statistics),
+            outside=bool(outside),
         )
         self._shared = Shared(options, None if kernel is None else kernels.choose(kernel))
         self._shared.grad_scale = arguments.grad_scale(grad_scaler)
         self._entered = 0
         self._choose_modules(model, include, exclude)
+        if not (outside or self._shared.delimited):
+            raise ValueError(
+                "`outside=False` needs a module that tells where forwards begin: give a model, or "
+                "a mapping in which one module contains the others."
+            )
         self._handles: list[RemovableHandle] = []
         self._unseen: dict[Slot, int] = {}  # compiled before the hooks came; calls until then
+        self._shadowed: dict[str, None] = {}  # run by code that was compiled for an equal model
         self._run = Run(
             self._shared, every=every, fixed=window, budget=budget, log=_opened(log, budget)
         )
@@ -216,6 +229,8 @@ class ActivationRecorder(Mapping[str, TensorStats]):
             self._shared.off[name] = "scripted modules take no hooks"
             del observed[name]
         self._shared.root = weakref.ref(root)
+        self._whole = isinstance(model, nn.Module)
+        self._liveness = Liveness(modules, include, exclude)
         self._modules: list[tuple[weakref.ref[nn.Module], Slot, bool, bool]] = []
         for order, (name, module) in enumerate(modules.items()):
             is_observed = name in observed
@@ -241,7 +256,8 @@ class ActivationRecorder(Mapping[str, TensorStats]):
     def _make_slot(self, name: str, order: int, module: nn.Module) -> Slot:
         activation = activations.activation_of(module)
         reason = "" if activation is not None else activations.why_not(module)
-        return Slot(self._shared, name, order, type(module).__name__, activation, reason)
+        kind = getattr(module, "cls_to_become", None) or type(module)  # of lazy modules
+        return Slot(self._shared, name, order, kind.__name__, activation, reason)
 
     # ---- life cycle ----------------------------------------------------------------------------
 
@@ -263,6 +279,8 @@ class ActivationRecorder(Mapping[str, TensorStats]):
             logger.warning("%s", self._unseen_note())
         for reference, slot, observed, delimits in self._modules:
             module = reference()
+            if module is None and root is not None:
+                continue  # it was taken out of the model
             if module is None:
                 self.detach()
                 raise RuntimeError("the model is gone: keep a reference to it while recording.")
@@ -290,9 +308,14 @@ class ActivationRecorder(Mapping[str, TensorStats]):
                     yield hookless[id(inner)]
 
     def _hookless(self) -> Iterator[tuple[nn.Module, Slot]]:
+        return (
+            (module, slot) for module, slot in self._observed() if not has_forward_hooks(module)
+        )
+
+    def _observed(self) -> Iterator[tuple[nn.Module, Slot]]:
         for reference, slot, observed, _ in self._modules:
             module = reference()
-            if module is not None and observed and not has_forward_hooks(module):
+            if module is not None and observed:
                 yield module, slot
 
     def _unseen_note(self) -> str:
@@ -300,11 +323,57 @@ class ActivationRecorder(Mapping[str, TensorStats]):
         names = [slot.name for slot, calls in self._unseen.items() if slot.calls == calls]
         if not names:
             return ""
-        more = f" and {len(names) - 8} more" if len(names) > 8 else ""
         return (
-            f"not seen, since compiled before the recorder was attached: {', '.join(names[:8])}"
-            f"{more}; attach before the first call, or call torch.compiler.reset() after attaching"
+            f"not seen, since compiled before the recorder was attached: {listed(names)}; "
+            "attach before the first call, or call torch.compiler.reset() after attaching"
         )
+
+    def _shadowed_note(self) -> str:
+        """Say which modules ran without their hooks for an equal one's sake; empty if none did."""
+        if not self._shadowed:
+            return ""
+        return (
+            "seen only in part, since torch runs what it compiled for an equal model without a "
+            f"recorder: {listed(list(self._shadowed))}; set torch._dynamo.config."
+            "skip_nnmodule_hook_guards = False before the first call, or record both models"
+        )
+
+    def _new_note(self) -> str:
+        """Say which modules came after the recorder, and what to do; empty if none did."""
+        names = self._liveness.newcomers(self._shared.root() if self._whole else None)
+        if not names:
+            return ""
+        return (
+            "not seen, since put into the model after the recorder was made: "
+            f"{listed(names)}; make a new recorder to see them"
+        )
+
+    def _silent_note(self) -> str:
+        """Say which modules with parameters were never called so far; empty if that is known."""
+        if self._liveness.is_patient(self._run.every):
+            return ""
+        known = {slot.name for slot in self._unseen} | set(self._read_by_others())
+        silent = self._uncalled().items()
+        names = [name for name, use in silent if use != "none" and name not in known]
+        return f"never called in {PATIENCE} steps or more: {listed(names)}" if names else ""
+
+    def _look(self) -> None:
+        """Say once, in the log, what is not seen."""
+        self._find_shadowed()
+        for note in (self._shadowed_note(), self._new_note(), self._silent_note()):
+            if note and self._liveness.is_unsaid(note):
+                logger.warning("%s", note)
+
+    def _find_shadowed(self) -> None:
+        """Look for modules that code runs which was compiled for an equal module without hooks."""
+        is_eager = not self._shared.replayed and any(slot.calls for slot in self._shared.slots)
+        if is_eager or not self.attached:
+            return
+        names = {id(m): slot.name for m, slot in self._observed() if slot not in self._unseen}
+        roots = [reference() for reference, *_ in self._modules]
+        trees = {id(m): m for root in roots if root is not None for m in root.modules()}
+        for module in run_by_others_code(trees.values()):
+            self._shadowed |= {names[id(m)]: None for m in module.modules() if id(m) in names}
 
     def detach(self) -> None:
         """Remove every hook; what was recorded stays. May be called twice.
@@ -460,6 +529,8 @@ class ActivationRecorder(Mapping[str, TensorStats]):
         """
         given = {name: Scalar.of(arguments.number(name, value)) for name, value in scalars.items()}
         self._run.end_step(given, step)
+        if self._liveness.is_due():
+            self._look()
 
     def on_window(self, listener: Callable[[Window], None]) -> Callable[[], None]:
         """Call a function with each window that closes from now on, inside :meth:`step`.
@@ -564,13 +635,19 @@ class ActivationRecorder(Mapping[str, TensorStats]):
         return self.recording.select(**choice)
 
     def never_called(self) -> tuple[str, ...]:
-        """Return observed modules whose forward has not run: used functionally, or dead code."""
+        """Return observed modules whose forward has not run: used functionally, or dead code.
+
+        After 8 observed steps the recorder logs those that have parameters, once.
+        """
         return tuple(slot.name for slot in self._shared.slots if not slot.calls)
+
+    def _read_by_others(self) -> Iterator[str]:
+        """Return modules whose parameters others use, as torch made them: they are never called."""
+        return (slot.name for m, slot in self._observed() if isinstance(m, _READ_BY_OTHERS))
 
     def _uncalled(self) -> dict[str, str]:
         """Return modules that were not called, with what is known of their parameters."""
-        modules = ((m(), slot) for m, slot, observed, _ in self._modules if observed)
-        silent = [(m, slot.name) for m, slot in modules if m is not None and not slot.calls]
+        silent = [(m, slot.name) for m, slot in self._observed() if not slot.calls]
         root = self._shared.root()
         if not silent or root is None:
             return {}
@@ -584,13 +661,14 @@ class ActivationRecorder(Mapping[str, TensorStats]):
 
     def summary(self) -> Summary:
         """Return a table of every site with what was dropped, skipped or never called."""
+        self._find_shadowed()
         ran = {leaf.kernel.NAME for _, leaf in self._shared.leaves()}
         return Summary(self.recording, kernel=", ".join(sorted(ran)) or "none has run")
 
     def _notes(self) -> tuple[str, ...]:
         off = dict(self._shared.off)
         notes = [f"turned off: {name} ({reason})" for name, reason in off.items()]
-        notes += filter(None, [self._unseen_note()])
+        notes += filter(None, [self._unseen_note(), self._shadowed_note(), self._new_note()])
         if self._shared.forked:
             notes.append("nothing is recorded in a process forked from the one that records")
         silent = self.never_called()
@@ -660,6 +738,7 @@ class ActivationRecorder(Mapping[str, TensorStats]):
                 shared.off.pop(slot.name, None)
             shared.skipped.clear()
             shared.coarsest = 7
+            self._liveness.steps = 0
             self._run.forget()
 
     def state_dict(self) -> dict[str, Any]:

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from actstats import kernels
-from actstats._torch import PLAIN
+from actstats._torch import PLAIN, in_backward, in_jit_trace
 from actstats.compiled import Pending, make_order
 from actstats.custom import Statistic
 from actstats.forwards import Forward, Forwards, Mask
@@ -43,6 +43,7 @@ class Options:
     saturation_slope: float
     strict: bool
     statistics: Mapping[str, tuple[Statistic, ...]] = field(default_factory=dict)
+    outside: bool = True
 
 
 def nowhere() -> None:
@@ -84,6 +85,7 @@ class Shared:
         self.functions: dict[str, Slot] = {}  # that were seen, by name
         self.order = make_order()
         self.pending = Pending()
+        self.replayed = False  # some hook ran from a compiled graph
         self.watches = "grad" in options.capture
         self._forwards: set[weakref.ref[Forward]] = set()
         self._local = Forwards(self._forwards)
@@ -110,6 +112,12 @@ class Shared:
         """Return which site this is, in the order they were seen."""
         with self.lock:
             return self.places.setdefault(site, len(self.places))
+
+    def left_out(self) -> str | None:
+        """Return why a call is not observed that the model itself did not make; None if it is."""
+        if self.options.outside or self.forward.stack or in_backward():
+            return None
+        return "called outside the model's forward"
 
     def seek(self) -> None:
         """Keep in view which site gives out what, until every module has found its source."""
@@ -159,16 +167,17 @@ class Shared:
         forward = self.forward
         if forward.mode is None and self.make_mode is not None:
             forward.mode = self.make_mode(self)
-        if forward.mode is not None:
+        if forward.mode is not None and not in_jit_trace():  # where it would stand in the graph
             forward.mode.switch(True)
 
     def begin_in_graph(self) -> None:
         """Start a forward in a compiled graph, where functions are not seen."""
         self.forward.begin(self.steps)
-        if not self.steady:
+        tracing = in_jit_trace()
+        if tracing or not self.steady:
             with self.lock:
                 masked = any(f is not None and f.mask is not None for f in self._living())
-                self.steady = self.active and not masked
+                self.steady = self.active and not (masked or tracing)
 
     def begin_alone(self) -> None:
         """Start the forward of a module that was called outside the model's."""

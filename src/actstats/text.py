@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from actstats.names import printable
 
-__all__ = ["aligned", "html_rows"]
+__all__ = ["aligned", "html_rows", "listed"]
 
 Row = Sequence[str]
 
@@ -39,6 +39,18 @@ def aligned(header: Row, rows: Sequence[Row], *, left: int, rule: bool = True) -
     if rule:
         table.insert(1, ["-" * width for width in widths])
     return [_line(row, widths, left) for row in table]
+
+
+def listed(names: Sequence[str], most: int = 8) -> str:
+    """Return names in a row, the first ones where there are many.
+
+    Examples
+    --------
+    >>> listed(["fc1", "fc2", "fc3"], most=2)
+    'fc1, fc2 and 1 more'
+    """
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more
 
 
 def _line(row: Row, widths: Sequence[int], left: int) -> str:

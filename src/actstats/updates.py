@@ -277,9 +277,8 @@ def _names(trees: Trees) -> dict[int, str]:
         tree = reference()
         for module_name, module in named_sites(tree)[0].items() if tree is not None else ():
             path = [part for part in (prefix, module_name) if part not in ("", ROOT)]
-            for name, p in module._parameters.items():
-                if p is not None:
-                    names.setdefault(id(p), ".".join((*path, name)))
+            for name, p in module.named_parameters(recurse=False):
+                names.setdefault(id(p), ".".join((*path, name)))
     return names
 
 

@@ -13,6 +13,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 import actstats
 from actstats import _torch
+from actstats._torch.modules import is_hooked
 
 HERE = Path(_torch.__file__).parent
 PRIVATE_NAMES = {"_backward_hooks", "_buffers", "_forward_hooks", "_forward_pre_hooks"} | {
@@ -94,6 +95,23 @@ def test_tracing_is_told_only_while_it_traces():
     Asks()(torch.ones(1))
     torch.jit.trace(Asks(), torch.ones(1), check_trace=False)
     assert seen == [False, True], "torch._C._is_tracing()"
+
+
+def test_a_trace_is_told_while_it_is_checked_and_taken_into_a_graph():
+    jit, fx = [], []
+
+    class Asks(nn.Module):
+        def forward(self, x):
+            jit.append(_torch.in_jit_trace())
+            fx.append(_torch.in_fx_trace())
+            return x + 1
+
+    Asks()(torch.ones(1))
+    torch.jit.trace(Asks(), torch.ones(1))
+    assert jit[0] is False and all(jit[1:]) and len(jit) > 2, "torch.jit._trace._trace_module_map"  # noqa: PT018
+    torch.fx.symbolic_trace(Asks())
+    assert fx[-1] is True and not any(fx[:-1]), "torch.fx._symbolic_trace._is_fx_tracing_flag"  # noqa: PT018
+    assert not _torch.in_fx_trace()
 
 
 def test_a_level_of_functorch_is_there_only_inside_a_transform():
@@ -204,6 +222,10 @@ def test_modules_hold_what_we_look_at():
     with_hook = inner.register_forward_hook(lambda *_: None)
     assert _torch.has_forward_hooks(inner), "Module._forward_hooks"
     with_hook.remove()
+    assert not is_hooked(inner)
+    with inner.register_forward_pre_hook(lambda *_: None):
+        assert is_hooked(inner), "Module._forward_pre_hooks"
+        assert not _torch.has_forward_hooks(inner)
     assert issubclass(nn.InstanceNorm1d, _torch.NORMALISATIONS), "batchnorm._NormBase"
     assert issubclass(nn.ConvTranspose3d, _torch.CONVOLUTIONS), "conv._ConvNd"
     assert _torch.native_functions() == (torch._C._nn,)

@@ -6,6 +6,7 @@ from actstats._torch.compiler import (
     compiled_as_they_are,
     interpreted,
     keep_effects,
+    run_by_others_code,
 )
 from actstats._torch.modules import (
     CONVOLUTIONS,
@@ -26,6 +27,8 @@ from actstats._torch.states import (
     functorch_level,
     graph_task,
     in_backward,
+    in_fx_trace,
+    in_jit_trace,
     innermost_mode,
     is_compiling,
     is_profiling,
@@ -68,6 +71,8 @@ __all__ = [
     "has_forward_hooks",
     "has_gradient",
     "in_backward",
+    "in_fx_trace",
+    "in_jit_trace",
     "innermost_mode",
     "interpreted",
     "is_arriving",
@@ -83,6 +88,7 @@ __all__ = [
     "prefixed",
     "quiet",
     "resolved",
+    "run_by_others_code",
     "scaler_scale",
     "subtract_each",
     "unobservable",

@@ -9,7 +9,9 @@ from typing import Any, TypeVar
 import torch
 from torch import nn
 
-__all__ = ["compiled_as_they_are", "interpreted", "keep_effects"]
+from actstats._torch.modules import is_hooked
+
+__all__ = ["compiled_as_they_are", "interpreted", "keep_effects", "run_by_others_code"]
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 
@@ -50,6 +52,37 @@ def compiled_as_they_are(modules: Iterable[nn.Module]) -> list[tuple[nn.Module, 
         return list(_compiled_as_they_are(list(modules)))
     except (AttributeError, TypeError, RuntimeError):  # another torch
         return []
+
+
+def run_by_others_code(modules: Iterable[nn.Module]) -> list[nn.Module]:
+    """Return the modules with hooks inside that code compiled for an equal one, without, would run.
+
+    Guards ask for the hooks that there were, not for the absence of others: what was compiled for
+    a model without hooks is run for its equal, and no hook with it.
+    """
+    try:
+        return list(_run_by_others_code(list(modules)))
+    except (AttributeError, TypeError, RuntimeError):  # another torch
+        return []
+
+
+def _run_by_others_code(modules: list[nn.Module]) -> Iterator[nn.Module]:
+    for _, root, _ in _compiled_code():
+        for local in root.get_child_managers():
+            source, kind = local.get_source(), local.get_type_of_guarded_value()
+            if any("_forward_hooks" in one or "_pre_hooks" in one for one in _sources(local)):
+                continue  # it holds the hooks of the module that it was made for
+            for module in modules:
+                fits = type(module) is kind and _fits(root, source, {source[3:-2]: module})
+                if fits and any(map(is_hooked, module.modules())):
+                    yield module
+
+
+def _sources(manager: Any) -> Iterator[str]:
+    """Yield what a guard manager and those below it look at."""
+    yield manager.get_source()
+    for child in manager.get_child_managers():
+        yield from _sources(child)
 
 
 def _compiled_as_they_are(modules: list[nn.Module]) -> Iterator[tuple[nn.Module, bool]]:

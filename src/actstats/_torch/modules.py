@@ -8,7 +8,14 @@ from typing import Any
 import torch
 from torch import nn
 
-__all__ = ["CONVOLUTIONS", "NORMALISATIONS", "children", "has_forward_hooks", "native_functions"]
+__all__ = [
+    "CONVOLUTIONS",
+    "NORMALISATIONS",
+    "children",
+    "has_forward_hooks",
+    "is_hooked",
+    "native_functions",
+]
 
 NORMALISATIONS: tuple[type[nn.Module], ...] = (
     getattr(nn.modules.batchnorm, "_NormBase", nn.BatchNorm2d),
@@ -25,6 +32,11 @@ def children(module: nn.Module) -> Mapping[str, nn.Module | None]:
 def has_forward_hooks(module: nn.Module) -> bool:
     """Tell whether anybody's forward hook is on a module."""
     return bool(getattr(module, "_forward_hooks", ()))
+
+
+def is_hooked(module: nn.Module) -> bool:
+    """Tell whether anything of anybody's runs before or after a module's forward."""
+    return has_forward_hooks(module) or bool(getattr(module, "_forward_pre_hooks", ()))
 
 
 def native_functions() -> tuple[Any, ...]:

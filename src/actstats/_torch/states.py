@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from typing import Any
@@ -15,6 +16,8 @@ __all__ = [
     "functorch_level",
     "graph_task",
     "in_backward",
+    "in_fx_trace",
+    "in_jit_trace",
     "innermost_mode",
     "is_compiling",
     "is_profiling",
@@ -67,12 +70,24 @@ def innermost_mode() -> Any:
     return stack[-1] if stack else None
 
 
+def in_jit_trace() -> bool:
+    """Tell whether `torch.jit.trace` runs a module: to trace it, or to check the trace."""
+    modules = getattr(getattr(torch.jit, "_trace", None), "_trace_module_map", None)
+    return is_tracing() or modules is not None
+
+
+def in_fx_trace() -> bool:
+    """Tell whether `symbolic_trace` or `make_fx` takes what is computed into a graph."""
+    tracing = sys.modules.get("torch.fx._symbolic_trace")
+    return bool(getattr(tracing, "_is_fx_tracing_flag", False))
+
+
 def untraceable() -> str | None:
     """Return why nothing may be recorded here, or None: someone is tracing or transforming."""
     if torch.compiler.is_exporting():
         return "inside torch.export"
-    if is_tracing():
+    if in_jit_trace():
         return "inside torch.jit.trace"
     if functorch_level() is not None:
         return "inside torch.func"
-    return None
+    return "inside torch.fx" if in_fx_trace() else None
