@@ -33,6 +33,7 @@ __all__ = ["Leaf", "Mask", "Options", "Shared", "nowhere"]
 
 logger = logging.getLogger("actstats")
 
+_FUSED = (nn.MultiheadAttention, nn.TransformerEncoder)  # they ask whether functions are seen
 Mask = tuple[tuple[int, ...], Tensor]  # its shape, and the samples that stay
 
 
@@ -189,6 +190,11 @@ class Shared:
         if self.mask_used:
             self.mask = None
         self.mask_used = self.mask is not None
+
+    def see_functions(self) -> None:
+        """See what the innermost module calls, unless it would then compute in another way."""
+        if self.mode is not None and self.stack:
+            self.mode.switch(not isinstance(self.stack[-1].module(), _FUSED))
 
     def end(self) -> None:
         """End a forward: a mask has served."""
