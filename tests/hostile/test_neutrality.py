@@ -144,7 +144,12 @@ def compiling(name: str, backend: str, prepare: Callable[..., Any]) -> Mode:
     needs_blocks = prepare is regionally_compiled
     prepare = partial(prepare, backend=backend)
     return Mode(
-        f"{name}, {backend}", train, prepare=prepare, needs_blocks=needs_blocks, compiles=True
+        f"{name}, {backend}",
+        train,
+        prepare=prepare,
+        needs_blocks=needs_blocks,
+        compiles=True,
+        may_round=backend == "inductor",
     )
 
 
@@ -227,7 +232,7 @@ def why_not(net: Net, mode: Mode, recorder: Recorder) -> str | None:
     if mode.compiles and not net.is_compiled:
         return "a compiler takes seconds, and sees in these the ops that it sees in the others"
     if "inductor" in mode.name and net.name != "residual":
-        return "its code takes a minute to build, and rounds otherwise where a tensor is read"
+        return "its code takes a minute to build, and one net tells enough"
     if mode.compiles and recorder.name != "all captures":
         return "the graph is the same for all that see as much"
     if recorder.alike and mode.name != "float32":
@@ -275,7 +280,8 @@ def hooked(act: Callable[..., Any]) -> Callable[[Session], Any]:
 def test_a_recorder_changes_nothing(net, mode, recorder, tmp_path):
     want = alone(net, mode)
     got = run(net, mode, partial(recorder.watch, folder=tmp_path))
-    assert_neutral(got, want, f"{net.name}, {mode.name}, {recorder.name}")
+    what = f"{net.name}, {mode.name}, {recorder.name}"
+    assert_neutral(got, want, what, may_round=mode.may_round)
 
 
 def test_every_entry_of_the_tables_is_in_some_case():
