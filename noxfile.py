@@ -67,7 +67,7 @@ def bench(session: nox.Session) -> None:
 
 @nox.session
 def mutations(session: nox.Session) -> None:
-    """Break a copy of the package in many ways; some test must notice each. About ten minutes."""
+    """Break a copy of the package in many ways; some test must notice each."""
     python(session, "tests/hostile/mutations.py", *session.posargs)
 
 
