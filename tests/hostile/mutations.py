@@ -279,7 +279,7 @@ MUTATIONS = (
         "run.py",
         "        with self.shared.lock:\n",
         "        if True:\n",
-        ("log/test_recorder_log.py::test_windows_from_several_threads_are_all_there",),
+        ("test_recorder.py::test_a_step_waits_until_another_threads_has_ended",),
     ),
     Mutation(
         "copies of a model record",
