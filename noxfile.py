@@ -1,6 +1,6 @@
 """The verbs of this repository; CI calls the same ones.
 
-    python -m nox -s test        one of: test, lint, types, docs, bench, images
+    python -m nox -s test        one of: test, lint, types, docs, bench, images, mutations
     python -m nox -s ci          test, lint, types and docs, in this order
     python -m nox -s floor       the tests with the oldest versions that pyproject.toml names
     python -m nox -s newest      the tests with the newest of everything
@@ -68,6 +68,12 @@ def bench(session: nox.Session) -> None:
     runner = HERE / "benchmarks" / "__main__.py"
     script = ("-m", "benchmarks") if runner.exists() else ("benchmarks/overhead.py",)
     python(session, *script, *session.posargs)
+
+
+@nox.session
+def mutations(session: nox.Session) -> None:
+    """Break a copy of the package in many ways; some test must notice each."""
+    python(session, "tests/hostile/mutations.py", *session.posargs)
 
 
 @nox.session

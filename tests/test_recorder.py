@@ -7,6 +7,7 @@ import itertools
 import logging
 import math
 import pickle
+import threading
 import tracemalloc
 import weakref
 
@@ -1341,3 +1342,22 @@ def test_what_a_listener_raises_comes_out_of_a_step_that_is_done():
             recorder.step()
     assert recorder.latest.last_step == 0
     assert "step 1" in repr(recorder)
+
+
+def test_a_step_waits_until_another_threads_has_ended():
+    net = small()
+    with ActivationRecorder(net, window=1) as recorder:
+        other, ended = threading.Thread(target=recorder.step), []
+
+        def listen(window):
+            stop()
+            other.start()
+            other.join(0.2)
+            ended.append(not other.is_alive())
+
+        stop = recorder.on_window(listen)
+        net(batch())
+        recorder.step()
+        other.join(60)
+    assert ended == [False]
+    assert not other.is_alive()

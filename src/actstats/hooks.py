@@ -701,6 +701,7 @@ class EnterHook(_Hook):
         """Push the module; the outermost begins a forward."""
         if self.slot.shared.active and not in_backward():
             self._enter(self.slot.shared.begin)
+            self.slot.shared.see_functions()
 
     def trace(self, module: nn.Module, args: Any) -> None:
         """Leave an op that does the same."""
@@ -733,6 +734,7 @@ class ExitHook(_Hook):
     def run(self, module: nn.Module, args: Any, output: Any) -> None:
         """Pop the module and what it left behind; the outermost ends the forward."""
         self._leave()
+        self.slot.shared.see_functions()
 
     def trace(self, module: nn.Module, args: Any, output: Any) -> None:
         """Leave an op that does the same."""

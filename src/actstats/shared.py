@@ -31,6 +31,8 @@ __all__ = ["Options", "Shared", "nowhere"]
 
 logger = logging.getLogger("actstats")
 
+_FUSED = (nn.MultiheadAttention, nn.TransformerEncoder)  # they ask whether functions are seen
+
 
 @dataclass(frozen=True)
 class Options:
@@ -184,6 +186,12 @@ class Shared:
         forward = self.forward
         if not forward.stack and (self.delimited or forward.steps != self.steps):
             forward.begin(self.steps)
+
+    def see_functions(self) -> None:
+        """See what the innermost module calls, unless it would then compute in another way."""
+        forward = self.forward
+        if forward.mode is not None and forward.stack and not in_jit_trace():
+            forward.mode.switch(not isinstance(forward.stack[-1].module(), _FUSED))
 
     def set_mask(self, mask: Mask | None) -> None:
         """Leave samples out of the calling thread's next forward."""
