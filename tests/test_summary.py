@@ -40,6 +40,25 @@ def test_html_is_escaped(recording):
     assert "<idle>" not in html
 
 
+def test_recording_shows_its_sites_in_a_notebook(recording):
+    page = recording._repr_html_()
+    assert page.count("<tr>") == 3
+    assert "&lt;idle&gt;" in page
+    assert "kernel" not in page  # which one ran is not known of a recording
+
+
+def test_window_shows_its_sites_in_a_notebook(recording):
+    page = recording.windows[0]._repr_html_()
+    assert "steps 0-3, train" in page
+    assert page.count("<tr>") == 2
+    assert "<ul>" not in page
+
+
+def test_recorder_shows_its_summary_in_a_notebook():
+    recorder = ActivationRecorder(nn.Sequential(nn.Linear(2, 2), nn.ReLU()))
+    assert recorder._repr_html_() == recorder.summary()._repr_html_()
+
+
 def test_rich(recording):
     pytest.importorskip("rich")
     table = Summary(recording).__rich__()

@@ -796,6 +796,9 @@ class ActivationRecorder(Mapping[str, TensorStats]):
                     f"this one has {own[name]!r}."
                 )
 
+    def _repr_html_(self) -> str:
+        return self.summary()._repr_html_()
+
     def __repr__(self) -> str:
         state = "attached" if self.attached else "detached"
         return (

@@ -219,6 +219,9 @@ class Window(Mapping[str, TensorStats]):
         changed = {site: change(stats) for site, stats in self.stats.items()}
         return replace(self, stats=SiteTable.from_stats(changed))
 
+    def _repr_html_(self) -> str:
+        return Recording((self,))._repr_html_()
+
     def __repr__(self) -> str:
         return (
             f"Window(steps {self.first_step}-{self.last_step}, {self.phase}, "
@@ -501,6 +504,11 @@ class Recording(Mapping[str, TensorStats]):
         from actstats.exports.dataset import to_xarray
 
         return to_xarray(self)
+
+    def _repr_html_(self) -> str:
+        from actstats.summary import Summary  # here: it is made of recordings
+
+        return Summary(self, kernel="")._repr_html_()
 
     def __repr__(self) -> str:
         if not self.windows:

@@ -45,7 +45,7 @@ class Summary:
     recording : Recording
         What to show; a site seen in several phases is shown in each.
     kernel : str
-        Name of the kernel that ran.
+        Name of the kernel that ran; empty where it is not known.
     """
 
     def __init__(self, recording: Recording, *, kernel: str = "reference") -> None:
@@ -79,8 +79,8 @@ class Summary:
     @property
     def footer(self) -> list[str]:
         """Lines below the table: the kernel, what is missing and why."""
-        lines = (f"kernel: {self.kernel}", *self.notes, *self.reasons)
-        return [printable(line) for line in lines]
+        kernel = [f"kernel: {self.kernel}"] if self.kernel else []
+        return [printable(line) for line in (*kernel, *self.notes, *self.reasons)]
 
     def __str__(self) -> str:
         return "\n".join([self.title, *aligned(self.header, self.rows, left=3), *self.footer])
@@ -88,11 +88,12 @@ class Summary:
     __repr__ = __str__
 
     def _repr_html_(self) -> str:
-        footer = "".join(f"<li>{html.escape(line)}</li>" for line in self.footer)
+        lines = "".join(f"<li>{html.escape(line)}</li>" for line in self.footer)
+        footer = f"<ul>{lines}</ul>" if lines else ""
         head, body = html_rows("th", [self.header]), html_rows("td", self.rows)
         return (
             f"<table><caption>{html.escape(self.title)}</caption><thead>{head}</thead>"
-            f"<tbody>{body}</tbody></table><ul>{footer}</ul>"
+            f"<tbody>{body}</tbody></table>{footer}"
         )
 
     def __rich__(self) -> Table:
