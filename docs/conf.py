@@ -113,7 +113,8 @@ torch.manual_seed(0)
 sphinx_gallery_conf = {
     "examples_dirs": "../examples",
     "gallery_dirs": "tutorials",
-    "filename_pattern": r"(bn_tutorial|digits)\.py$",  # these are run, the others only shown
+    # these are run, the others only shown
+    "filename_pattern": r"(bn_tutorial|digits|pick_initialisation)\.py$",
     "ignore_pattern": r"(__init__|conftest)\.py$|/_",
     "reset_argv": "gallery_of_files.output_arguments",
     "image_scrapers": ("gallery_of_files.written_pictures",),

@@ -370,3 +370,19 @@ def test_digits_refuses_bad_arguments(digits, capsys):
     with pytest.raises(SystemExit, match="2"):
         digits.main(["--epochs", "0"])
     assert "--epochs must be at least 1" in capsys.readouterr().err
+
+
+# ---- an initialisation ---------------------------------------------------------------------------
+
+
+def test_only_xavier_is_fit_to_train(tmp_path, capsys):
+    pytest.importorskip("sklearn")
+    found = load_example("pick_initialisation").main(["--out", str(tmp_path)])
+    assert [name for name, checkup in found.items() if checkup.ok] == ["Xavier"]
+    assert {path.name for path in tmp_path.iterdir()} == {"initialisations.png"}
+    assert [line.split("  ")[-1].strip() for line in capsys.readouterr().out.splitlines()] == [
+        "vanishing-gradient at fc2",
+        "vanishing-gradient at fc2",
+        "fit to train",
+        "saturated at act1",
+    ]
