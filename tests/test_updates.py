@@ -376,3 +376,21 @@ def test_diagnosis_judges_the_learning_rate_of_a_training_loop(lr, word):
     found = [f for f in actstats.diagnose(recorder) if f.rule == "update-ratio"]
     assert found
     assert found[0].remedy.startswith(f"{word} the learning rate")
+
+
+def test_scalars_given_to_step_are_not_crowded_out():
+    from actstats.cli.view import view_of
+    from actstats.report import render
+
+    net = network()
+    optimizer = torch.optim.SGD(net.parameters(), lr=0.1)
+    with ActivationRecorder(net, window=1).watch(optimizer, every=1) as recorder:
+        net(torch.ones(4, 2)).sum().backward()
+        optimizer.step()
+        recorder.step()  # the first window has ratios, and no loss
+        train(net, optimizer, recorder, 2)
+    assert list(view_of(recorder.recording).scalars) == ["loss"]
+    panels = actstats.plot.timeline(recorder).axes
+    assert [panel.get_ylabel() for panel in panels][1:] == ["loss"]
+    page = render(recorder)
+    assert page.index("loss over steps") < page.index("update_ratio/fc1.weight over steps")

@@ -170,8 +170,11 @@ def gravest(diagnosis: Iterable[Finding]) -> dict[str, Finding]:
 
 
 def _scalars(part: Recording) -> dict[str, tuple[float, list[float]]]:
+    from actstats.updates import UPDATE_RATIO  # here: it needs torch
+
     windows = part.windows[-TREND:]
-    names = dict.fromkeys(name for window in windows for name in window.scalars)
+    every = dict.fromkeys(name for window in windows for name in window.scalars)
+    names = [name for name in every if not name.startswith(UPDATE_RATIO)]  # one for each weight
     found = {name: [w.scalars[name] for w in windows if name in w.scalars] for name in names}
     return {name: (them[-1].last, [s.mean for s in them]) for name, them in found.items()}
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from itertools import islice
 from typing import overload
 
 import numpy as np
@@ -27,6 +28,7 @@ from actstats.plot._time import Cells, mark_broken, steps_axis
 from actstats.recording import Source, Window
 from actstats.series import Series
 from actstats.sites import close_matches
+from actstats.updates import UPDATE_RATIO
 
 __all__ = ["timeline"]
 
@@ -91,7 +93,8 @@ def timeline(
         None: train's, or else the first seen.
     scalars : str or sequence of str, optional
         Scalars given to ``step()`` to draw beneath: their mean in each window, and the range
-        between their least and largest value. None: the first three; ``()``: none.
+        between their least and largest value. None: the first three, update ratios left out;
+        ``()``: none.
     log : bool, optional
         Whether the figure's axis (or colours) is logarithmic. None: for std, rms and var where
         they span more than 30-fold.
@@ -153,7 +156,8 @@ def _scalars(windows: Sequence[Window], wanted: str | Sequence[str] | None) -> l
     known = list(dict.fromkeys(name for name, _ in given))
     if wanted is None:
         finite = {name for name, one in given if math.isfinite(one.mean)}
-        return [name for name in known if name in finite][:MOST_SCALARS]
+        shown = (n for n in known if n in finite and not n.startswith(UPDATE_RATIO))
+        return list(islice(shown, MOST_SCALARS))
     names = [wanted] if isinstance(wanted, str) else list(wanted)
     for name in names:
         if name not in known:

@@ -13,6 +13,7 @@ from actstats.report.axis import Axis, step_ticks
 from actstats.report.charts import MOST_POINTS, SIZE, Chart, Curve, Timelines, across
 from actstats.report.run import Run
 from actstats.report.text import count, number
+from actstats.updates import UPDATE_RATIO
 
 __all__ = ["scalars"]
 
@@ -27,11 +28,12 @@ def scalars(run: Run) -> Timelines:
 
     Of one window the last values are told in words.
     """
-    names = dict.fromkeys(name for window in run.part.windows for name in window.scalars)
+    every = dict.fromkeys(name for window in run.part.windows for name in window.scalars)
+    names = sorted(every, key=lambda name: name.startswith(UPDATE_RATIO))  # those for weights last
     if len(run.part.windows) < 2:
         given = run.part.windows[0].scalars.items()
         return Timelines((), tuple(f"{name}: {number(one.last)}" for name, one in given))
-    charts = tuple(_chart(run, name) for name in list(names)[:MOST_CHARTS])
+    charts = tuple(_chart(run, name) for name in names[:MOST_CHARTS])
     left = len(names) - len(charts)
     return Timelines(charts, (f"{count(left, 'more scalar')} not drawn.",) if left else ())
 
