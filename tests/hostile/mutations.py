@@ -74,7 +74,7 @@ MUTATIONS = (
     # ---- results ---------------------------------------------------------------------------------
     Mutation(
         "detach removed",
-        "_torch.py",
+        "_torch/tensors.py",
         "resolved(tensor.detach())",
         "resolved(tensor)",
         (neutral("residual", "float32", "plain torch"),),
@@ -89,15 +89,15 @@ MUTATIONS = (
     Mutation(
         "a gradient hook returns the gradient times two",
         "hooks.py",
-        "        self.fired = True\n        return None",
-        "        self.fired = True\n        return grad * 2",
+        "        return None if seen else self.run(grad)",
+        "        return grad * 2 if seen else self.run(grad)",
         (neutral("residual", "float32", "all captures"),),
     ),
     Mutation(
         "a random number drawn in a hook",
         "hooks.py",
-        "            self.shared.busy = True\n",
-        "            self.shared.busy = True\n            torch.rand(1)\n",
+        "            forward.busy = True\n",
+        "            forward.busy = True\n            torch.rand(1)\n",
         (neutral("residual", "float32", "defaults"),),
     ),
     Mutation(
@@ -117,7 +117,7 @@ MUTATIONS = (
     ),
     Mutation(
         "the mode that sees functions left on",
-        "shared.py",
+        "forwards.py",
         "            self.mode.switch(False)",
         "            pass",
         (neutral("names", "float32", "functions"),),
@@ -125,7 +125,7 @@ MUTATIONS = (
     # ---- counting --------------------------------------------------------------------------------
     Mutation(
         "recompute check removed",
-        "_torch.py",
+        "_torch/states.py",
         "    return graph_task() != -1",
         "    return False",
         ("test_hooks.py::test_checkpointing_counts_once_with_gradients",),
@@ -182,24 +182,23 @@ MUTATIONS = (
     Mutation(
         "mask ignored on the short way",
         "shared.py",
-        "        self.steady = self.mask is None",
-        "        self.steady = True",
+        "self.steady = self.active and not (masked or tracing)",
+        "self.steady = self.active",
         ("test_recorder.py",),
         "mask",
     ),
     Mutation(
         "phase of the module and not of the model",
         "hooks.py",
-        "        phase = shared.current_phase()\n        call = self._call_suffix(self.index)",
-        '        phase = "train" if module.training else "eval"\n'
-        "        call = self._call_suffix(self.index)",
+        '        phase = shared.current_phase()\n        call = "" if recompute',
+        '        phase = "train" if module.training else "eval"\n        call = "" if recompute',
         ("test_recorder.py::test_a_frozen_child_does_not_make_it_eval",),
     ),
     Mutation(
         "a window's numbers kept for the next one too",
         "run.py",
-        "self.windows.close(self._closing(forget=True))",
-        "self.windows.close(self._closing(forget=False))",
+        "self.windows.hold(self._closing(forget=True))",
+        "self.windows.hold(self._closing(forget=False))",
         ("test_recorder.py::test_windows_of_a_given_number_of_steps",),
     ),
     Mutation(
@@ -275,11 +274,18 @@ MUTATIONS = (
     ),
     # ---- life ------------------------------------------------------------------------------------
     Mutation(
-        "lock removed",
+        "steps of two threads end at once",
         "run.py",
-        "        with self.shared.lock:\n",
-        "        if True:\n",
+        "        with self.shared.ending:\n            if step is not None:",
+        "        if True:\n            if step is not None:",
         ("test_recorder.py::test_a_step_waits_until_another_threads_has_ended",),
+    ),
+    Mutation(
+        "lock removed from observations",
+        "hooks.py",
+        "        with shared.lock:\n            self._hand_over",
+        "        if True:\n            self._hand_over",
+        ("hostile/test_threads.py::test_threads_count_what_one_thread_counts[reference]",),
     ),
     Mutation(
         "copies of a model record",
@@ -312,8 +318,8 @@ MUTATIONS = (
     Mutation(
         "a lock inherited by a forked worker",
         "shared.py",
-        "        shared.lock = RLock()  # the parent's may be held by a thread that is not here\n",
-        "",
+        "        shared.lock, shared.ending = RLock(), RLock()",
+        "        shared.lock, shared.ending = shared.lock, shared.ending",
         ("log/test_recorder_log.py::test_a_child_forked_while_a_step_ends_does_not_wait_for_it",),
     ),
     # ---- compiled --------------------------------------------------------------------------------

@@ -27,8 +27,8 @@ def test_names_tell_mutations_apart():
 def source(tmp_path):
     """A package of one file."""
     copy = tmp_path / "src" / "actstats"
-    (copy / "log").mkdir(parents=True)
-    shutil.copy(SOURCE / GOOD.file, copy)
+    (copy / GOOD.file).parent.mkdir(parents=True)
+    shutil.copy(SOURCE / GOOD.file, copy / GOOD.file)
     return copy
 
 
