@@ -52,9 +52,9 @@ class Packet:
 class Feed(ABC):
     """Send the closed windows of a recorder to a logger: each once, and when they are due.
 
-    Each logger has a subclass, which says how a :class:`Packet` is sent. Nothing is computed here
-    that the recording does not know. An error of the logger's is logged once and never stops the
-    run; what could not be sent is left out.
+    Each logger has a subclass, which says how a :class:`~actstats.integrations.Packet` is sent.
+    Nothing is computed here that the recording does not know. An error of the logger's is logged
+    once and never stops the run; what could not be sent is left out.
 
     Parameters
     ----------

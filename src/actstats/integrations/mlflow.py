@@ -30,7 +30,7 @@ class MLflowFeed(Feed):
         Where to; None: the run that is active, or one that MLflow starts.
     **options
         ``sites``, ``figures``, ``histograms``, ``findings``, ``every``, ``prefix``, ``strict``: as
-        :class:`Feed` has them.
+        :class:`~actstats.integrations.Feed` has them.
 
     Raises
     ------

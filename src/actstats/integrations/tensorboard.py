@@ -26,7 +26,7 @@ class TensorBoardFeed(Feed):
         which closes with the feed.
     **options
         ``sites``, ``figures``, ``histograms``, ``findings``, ``every``, ``prefix``, ``strict``: as
-        :class:`Feed` has them.
+        :class:`~actstats.integrations.Feed` has them.
 
     Raises
     ------

@@ -26,7 +26,7 @@ class WandbFeed(Feed):
         Where to; None: the run that is active when something is sent first.
     **options
         ``sites``, ``figures``, ``histograms``, ``findings``, ``every``, ``prefix``, ``strict``: as
-        :class:`Feed` has them.
+        :class:`~actstats.integrations.Feed` has them.
 
     Raises
     ------
@@ -68,7 +68,7 @@ class TrackioFeed(Feed):
         Where to; None: the run that is active when something is sent.
     **options
         ``sites``, ``figures``, ``histograms``, ``findings``, ``every``, ``prefix``, ``strict``: as
-        :class:`Feed` has them.
+        :class:`~actstats.integrations.Feed` has them.
 
     Raises
     ------
