@@ -30,8 +30,8 @@ def test_an_absent_package_is_named_with_its_extra(package):
     hide = f"import sys; sys.modules.update(dict.fromkeys({absent}))"  # None: import refuses
     code, _, error = python(f"{hide}\n{WAYS[package]}")
     assert code == 1
-    wanted = f"ImportError: this integration needs {package}: "
-    assert f"{wanted}python -m pip install 'torch-actstats[{package}]'" in error
+    wanted = f"needs {package}, which the extra torch-actstats[{package}] brings: "
+    assert f"ImportError: this integration {wanted}python -m pip install {package}" in error
     assert package in EXTRAS
 
 

@@ -14,6 +14,7 @@ from actstats import ActivationRecorder, load, make_mlp
 pytest.importorskip("lightning", reason="pip install lightning")
 from lightning.pytorch import Callback, LightningModule, Trainer
 
+from actstats.integrations import Feed
 from actstats.integrations.lightning import ActivationCallback
 
 pytestmark = [
@@ -74,6 +75,7 @@ def trainer(folder, *callbacks, kind=Trainer, **options):
     )  # fmt: skip
 
 
+@pytest.mark.hostile(35)
 def test_a_fit_on_digits_is_seen_whole_and_validation_apart(tmp_path, loaders):
     module, callback = Digits(), ActivationCallback(capture=("output", "grad"), window=4)
     trainer(tmp_path, callback, val_check_interval=8).fit(module, *loaders)
@@ -104,6 +106,24 @@ def test_logged_metrics_are_kept_as_often_as_they_are_logged(tmp_path, loaders):
     windows = callback.recorder.select(phase="train").windows
     assert [w.last_step for w in windows if "loss" in w.scalars] == [3, 6]
     assert 0 < windows[2].scalars["loss"].last < 3
+
+
+def test_feeds_send_by_the_trainers_steps_from_the_main_process(tmp_path, loaders, monkeypatch):
+    sent = []
+
+    class Kept(Feed):
+        def send(self, packet):
+            sent.append((packet.step, packet.phase))
+
+    callback = ActivationCallback(feeds=Kept(findings=False, strict=True), window=4)
+    run = trainer(tmp_path, callback, val_check_interval=8)
+    run.fit(Digits(), *loaders)
+    assert sent == [(4, "train"), (8, "train"), (8, "eval"), (9, "eval")]
+    sent.clear()
+    monkeypatch.setattr(Trainer, "is_global_zero", property(lambda trainer: False))
+    trainer(tmp_path, callback).fit(Digits(), *loaders)
+    assert callback.recorder["net.act1"].count
+    assert not sent
 
 
 class Breaks(Callback):

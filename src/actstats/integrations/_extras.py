@@ -7,5 +7,7 @@ __all__ = ["needs"]
 
 def needs(package: str) -> ImportError:
     """Return the error that names the extra which brings a package; both have one name."""
-    command = f"python -m pip install 'torch-actstats[{package}]'"
-    return ImportError(f"this integration needs {package}: {command}")
+    return ImportError(
+        f"this integration needs {package}, which the extra torch-actstats[{package}] brings: "
+        f"python -m pip install {package}"
+    )
