@@ -30,6 +30,7 @@ extensions = [
     "sphinx_copybutton",
     "sphinx_design",
     "sphinx_gallery.gen_gallery",
+    "hostile_matrix",
     "offline_inventories",
     "pictures",
 ]

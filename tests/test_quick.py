@@ -3,6 +3,7 @@
 import pytest
 import torch
 from torch import nn
+from torch.utils.checkpoint import checkpoint
 
 from actstats import ActivationRecorder
 from claims import assert_same_integers
@@ -47,6 +48,7 @@ class Teacher(nn.Module):
         return self.net(x) - target
 
 
+@pytest.mark.hostile(36)
 def test_a_mode_switched_inside_a_forward():
     def run(model, recorder):
         for _ in range(6):
@@ -219,6 +221,7 @@ def broken(strict):
     return net, recorder
 
 
+@pytest.mark.hostile(56)
 def test_an_error_on_the_short_way_turns_its_site_off(caplog):
     net, recorder = broken(strict=False)
     for _ in range(2):
@@ -234,3 +237,24 @@ def test_an_error_on_the_short_way_is_raised_if_strict():
     with pytest.raises(OverflowError, match="on purpose"):
         net(torch.randn(8, 3))
     recorder.detach()
+
+
+def test_a_checkpoint_that_is_computed_again_inside_the_forward():
+    class Net(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.first, self.second = nn.Linear(3, 3), nn.Linear(3, 3)
+
+        def both(self, x):
+            return self.second(torch.tanh(self.first(x)))
+
+        def forward(self, x):
+            y = checkpoint(self.both, x, use_reentrant=False)
+            (slope,) = torch.autograd.grad(y.sum(), x)
+            return slope
+
+    net, x = Net(), torch.randn(4, 3, requires_grad=True)
+    with ActivationRecorder(net, strict=True) as recorder:
+        for _ in range(3):
+            net(x)
+    assert (recorder["first"].calls, recorder["second"].calls) == (3, 3)
