@@ -15,6 +15,7 @@ sys.path.insert(0, str(ROOT))
 from benchmarks import (  # noqa: E402
     bounds,
     disk,
+    integrations,
     kernel,
     machine,
     nets,
@@ -271,9 +272,23 @@ def test_disk_writes_table_json_and_picture(tmp_path, capsys):
     assert "8 windows of 4 sites" in printed
 
 
+def test_integrations_are_measured_beside_the_bare_recorder(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(integrations, "installed", lambda name: name == "transformers")
+    integrations.main(["--rounds", "1", "--steps", "4", "--out", str(tmp_path)])
+    result = json.loads((tmp_path / "integrations.json").read_text())
+    assert "transformers" in result["added_us"]
+    assert "mlflow, every=100" not in result["added_us"]
+    assert result["bare_ms"] > 0
+    printed = capsys.readouterr().out
+    assert (tmp_path / "integrations.md").read_text() in printed
+    assert "| transformers |" in printed
+
+
 def test_committed_results_are_those_of_the_pages():
     for name, module in ALL.items():
         result = json.loads((report.RESULTS / f"{name}.json").read_text())
         page = (report.RESULTS / f"{name}.md").read_text()
         assert page.startswith(module.tables(result)), name
         assert machine.in_words(result["machine"]) in page
+    result = json.loads((report.RESULTS / "integrations.json").read_text())
+    assert integrations.table(result) in (report.RESULTS / "integrations.md").read_text()

@@ -1344,6 +1344,23 @@ def test_what_a_listener_raises_comes_out_of_a_step_that_is_done():
     assert "step 1" in repr(recorder)
 
 
+def test_what_is_open_is_told():
+    net = make_mlp(2, [3], 1, activation="relu")
+    recorder = ActivationRecorder(net, window=2)
+    assert (recorder.open_step, recorder.open_windows) == (0, ())
+    with recorder:
+        for _ in range(3):
+            net(torch.ones(4, 2))
+            recorder.step()
+        net.eval()
+        net(torch.ones(8, 2))
+    assert recorder.open_step == 3
+    train, evaluation = recorder.open_windows
+    assert (train.phase, train.first_step, train["act1"].count) == ("train", 2, 12)
+    assert (evaluation.phase, evaluation["act1"].count) == ("eval", 24)
+    assert recorder["act1"].count == 36  # they are copies
+
+
 def test_a_step_waits_until_another_threads_has_ended():
     net = small()
     with ActivationRecorder(net, window=1) as recorder:

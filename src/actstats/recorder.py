@@ -581,6 +581,16 @@ class ActivationRecorder(Mapping[str, TensorStats]):
         return self._run.windows.latest
 
     @property
+    def open_step(self) -> int:
+        """Number of the step that the next :meth:`step` closes, unless it is given another."""
+        return self._run.step
+
+    @property
+    def open_windows(self) -> tuple[Window, ...]:
+        """What the open window holds so far, by phase."""
+        return tuple(window for window in self._run.open_windows() if len(window))
+
+    @property
     def sites(self) -> tuple[str, ...]:
         """Every site: those seen, and observed modules not called yet."""
         known = self._run.sites()

@@ -169,3 +169,14 @@ def test_contradicting_parts_are_refused(change: dict[str, Any], message: str) -
     }
     with pytest.raises(ValueError, match=message):
         Distribution(**parts | change).quantile(0.5)  # type: ignore[arg-type]
+
+
+def test_bins_are_those_that_were_counted_with_atoms_between_them() -> None:
+    histogram = BitHistogram.from_values([-2.0, 0.75, 1.0, 1.0, 1.1], resolution=3)
+    near = AsymptoteHistogram.from_values([0.75], resolution=3)
+    read = Distribution(histogram, near, {0.0: 4, 1.0: 2, -1.0: 0}, min=-2.0, max=1.1)
+    low, high, counts = read.bins()
+    assert low.tolist() == [-2.25, 0.0, 0.71875, 1.0, 1.0]
+    assert high.tolist() == [-2.0, 0.0, 0.75, 1.0, 1.125]
+    assert counts.tolist() == [1, 4, 1, 2, 1]
+    assert counts.sum() == read.total

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from actstats.histogram.kinds import bins_in_value_order
 from actstats.recording import Recording
 from actstats.stats import TensorStats
 
@@ -71,13 +70,7 @@ def edges(recording: Recording, progress: Progress | None = None) -> pandas.Data
 
 
 def _occupied(stats: TensorStats) -> Bins:
-    read = stats.distribution
-    low, high, counts = bins_in_value_order(read.histogram, read.asymptote, read.atoms)
-    atoms = np.array(list(read.atoms), np.float64)
-    heights = np.array(list(read.atoms.values()), np.int64)
-    low, high = np.concatenate((low, atoms)), np.concatenate((high, atoms))
-    order = np.lexsort((high, low))
-    return low[order], high[order], np.concatenate((counts, heights))[order]
+    return stats.distribution.bins()
 
 
 def _between_edges(stats: TensorStats) -> Bins:

@@ -21,7 +21,7 @@ from actstats.histogram.kinds import (
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
-    from actstats.histogram.bits import FloatArray
+    from actstats.histogram.bits import FloatArray, IntArray
 
 _POINT_WIDTH = 2.0**-900  # bins narrower than this are points: a slope over them would overflow
 
@@ -89,6 +89,31 @@ class Distribution:
     def total(self) -> int:
         """Number of finite values."""
         return self.histogram.total + int(self.atoms.get(0.0, 0))
+
+    def bins(self) -> tuple[FloatArray, FloatArray, IntArray]:
+        """Give the occupied bins as they were counted, ascending in value.
+
+        Returns
+        -------
+        low, high : ndarray of float64, shape (bins,)
+            Bounds, exact. An atom is a bin without width: ``low == high``.
+        counts : ndarray of int64, shape (bins,)
+            Above 0; they sum to `total`.
+
+        Examples
+        --------
+        >>> histogram = BitHistogram.from_values([1.0, 3.0], resolution=3)
+        >>> low, high, counts = Distribution(histogram, None, {0.0: 5}, min=0.0, max=3.0).bins()
+        >>> low.tolist(), high.tolist(), counts.tolist()
+        ([0.0, 1.0, 3.0], [0.0, 1.125, 3.25], [5, 1, 1])
+        """
+        atoms = {x: n for x, n in self.atoms.items() if n}
+        low, high, counts = bins_in_value_order(self.histogram, self.asymptote, atoms)
+        at = np.array(list(atoms), np.float64)
+        heights = np.array(list(atoms.values()), np.int64)
+        low, high = np.concatenate((low, at)), np.concatenate((high, at))
+        order = np.lexsort((high, low))
+        return low[order], high[order], np.concatenate((counts, heights))[order]
 
     @overload
     def cdf(self, x: float, side: Literal["left", "right"] = ...) -> float: ...

