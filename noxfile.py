@@ -1,6 +1,6 @@
 """The verbs of this repository; CI calls the same ones.
 
-    python -m nox -s test        one of: test, lint, types, docs, bench, images
+    python -m nox -s test        one of: test, lint, types, docs, bench, images, dist
     python -m nox -s ci          test, lint, types and docs, in this order
 
 They run in the environment that nox itself runs in (`pip install -e ".[dev]"`) and make none:
@@ -74,6 +74,17 @@ def images(session: nox.Session) -> None:
         python(session, "examples/bn_tutorial.py", "--out", str(BUILD / "images"))
         shutil.copy(BUILD / "images" / "grid_tanh.png", HERE / "docs" / "_static")
         python(session, "docs/_ext/report_picture.py")
+
+
+@nox.session
+def dist(session: nox.Session) -> None:
+    """Build the sdist and, from it, the wheel; check both. Fetches the build tools."""
+    folder = BUILD / "dist"
+    shutil.rmtree(folder, ignore_errors=True)
+    python(session, "-m", "build", "--outdir", str(folder))
+    made = sorted(str(path) for path in folder.iterdir())
+    python(session, "-m", "twine", "check", "--strict", *made)
+    python(session, "tests/check_dist.py", str(folder))
 
 
 @nox.session
