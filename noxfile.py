@@ -2,10 +2,13 @@
 
     python -m nox -s test        one of: test, lint, types, docs, bench, images, dist
     python -m nox -s ci          test, lint, types and docs, in this order
+    python -m nox -s floor       the tests with the oldest versions that pyproject.toml names
+    python -m nox -s newest      the tests with the newest of everything
 
 They run in the environment that nox itself runs in (`pip install -e ".[dev]"`) and make none:
-torch is large, and its CPU wheel has to be chosen once, by hand, before anything else. What comes
-after `--` goes to the tool: `python -m nox -s test -- -k histogram`.
+torch is large, and its CPU wheel has to be chosen once, by hand, before anything else. Only `floor`
+and `newest` make one each, of several gigabytes, in `build/`. What comes after `--` goes to the
+tool: `python -m nox -s test -- -k histogram`.
 """
 
 import os
@@ -16,12 +19,14 @@ from pathlib import Path
 import nox
 
 nox.options.default_venv_backend = "none"
+nox.options.envdir = "build/nox"
 nox.options.sessions = ["test", "lint"]
 nox.needs_version = ">=2024.4.15"
 
 HERE = Path(__file__).parent
 BUILD = HERE / "build"
 QUIET = {"HF_HUB_OFFLINE": "1", "MPLBACKEND": "Agg"}  # no downloads, no windows
+NO_IMAGES = "not mpl_image_compare"
 
 
 def python(session: nox.Session, *args: str) -> None:
@@ -74,6 +79,25 @@ def images(session: nox.Session) -> None:
         python(session, "examples/bn_tutorial.py", "--out", str(BUILD / "images"))
         shutil.copy(BUILD / "images" / "grid_tanh.png", HERE / "docs" / "_static")
         python(session, "docs/_ext/report_picture.py")
+
+
+@nox.session(venv_backend="venv")
+def floor(session: nox.Session) -> None:
+    """Tests with the oldest versions that `pyproject.toml` names, in their own environment."""
+    session.install("-c", "constraints-floor.txt", "-e", ".[test]")
+    apart(session)
+
+
+@nox.session(venv_backend="venv")
+def newest(session: nox.Session) -> None:
+    """Tests with the newest of everything, in their own environment."""
+    session.install("--upgrade", "--upgrade-strategy", "eager", "-e", ".[test]")
+    apart(session)
+
+
+def apart(session: nox.Session) -> None:
+    """Run the tests in the session's own environment; images would be those of other versions."""
+    session.run("python", "-m", "pytest", "-n", "2", "-m", NO_IMAGES, *session.posargs, env=QUIET)
 
 
 @nox.session

@@ -18,7 +18,15 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 KEPT = {".py", ".typed", ".html", ".css", ".js"}  # kinds of files of the package
 IN_SDIST = (
-    *("CHANGELOG.md", "CITATION.cff", "CONTRIBUTING.md", "LICENSE", "README.md", "RELEASING.md"),
+    *(
+        "CHANGELOG.md",
+        "CITATION.cff",
+        "CONTRIBUTING.md",
+        "LICENSE",
+        "README.md",
+        "RELEASING.md",
+        "SECURITY.md",
+    ),
     *("constraints.txt", "noxfile.py", "pyproject.toml", "docs/conf.py", "examples/bn_tutorial.py"),
     *("src/actstats/py.typed", "tests/conftest.py", "benchmarks/results/clinic.json"),
 )

@@ -14,10 +14,17 @@ from torch._dynamo.utils import counters
 from torch.utils.checkpoint import checkpoint
 
 from actstats import ActivationRecorder, compiled
-from claims import assert_no_hooks, assert_same_integers, assert_tensors_equal
+from claims import assert_no_hooks, assert_tensors_equal
+from compiling import (
+    ALL,
+    BACKENDS,
+    assert_graphs,
+    assert_recorded_alike,
+    forget_all,
+    recorded,
+    said,
+)
 
-ALL = ("output", "input", "grad")
-BACKENDS = ("eager", "aot_eager", "inductor")
 # The compiler looks at .grad of what a graph is given; users do not see this warning.
 pytestmark = pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor:UserWarning")
 every_backend = pytest.mark.parametrize("backend", BACKENDS)
@@ -27,76 +34,9 @@ compile_whole = partial(torch.compile, backend="aot_eager", fullgraph=True)
 
 @pytest.fixture(autouse=True)
 def _nothing_compiled():
-    torch.compiler.reset()
-    counters.clear()
+    forget_all()
     yield
     torch.compiler.reset()
-
-
-def assert_graphs(number):
-    """Claim how many graphs were made, and that none ended early."""
-    breaks = dict(counters["graph_break"])
-    assert not breaks, breaks
-    assert counters["stats"]["unique_graphs"] == number
-
-
-def recorded(make, x, *, compiler=None, steps=3, rate=0.0, **options):
-    """Train a fresh model for some steps under a recorder; return it, the losses and the model."""
-    torch.manual_seed(0)
-    net = make()
-    options = {"capture": ALL, "strict": True, "window": 1} | options
-    optimizer = torch.optim.SGD(net.parameters(), lr=rate)
-    losses = []
-    with ActivationRecorder(net, **options) as recorder:
-        call = compiler(net) if compiler else net
-        for step in range(steps):
-            optimizer.zero_grad()
-            loss = sum(y.square().mean() for y in tensors(call(x * (1 + step))))
-            loss.backward()
-            optimizer.step()
-            losses.append(loss.item())
-            recorder.step(loss=losses[-1])
-    return recorder, losses, net
-
-
-def said(caplog):
-    """Return what the recorder logged; the compiler logs much more."""
-    return " ".join(record.getMessage() for record in caplog.records if record.name == "actstats")
-
-
-def tensors(value):
-    """Yield the tensors of a nested output that gradients flow from."""
-    if torch.is_tensor(value):
-        yield value
-    elif isinstance(value, dict | list | tuple | Result):
-        items = vars(value) if isinstance(value, Result) else value
-        for item in items.values() if isinstance(items, dict) else items:
-            yield from tensors(item)
-
-
-def assert_recorded_alike(got, want, *, exact=True):
-    """Claim that two recordings hold the same sites, windows and numbers."""
-    assert list(got) == list(want)
-    assert got.skipped == want.skipped
-    for one, other in zip(got.recording.windows, want.recording.windows, strict=True):
-        assert (one.first_step, one.last_step, one.phase) == (
-            other.first_step,
-            other.last_step,
-            other.phase,
-        )
-        assert one.stats.keys() == other.stats.keys()
-        for site in one.stats:
-            assert_alike(one.stats[site], other.stats[site], site, exact)
-
-
-def assert_alike(got, want, site, exact):
-    for name in ("calls", "count", "units"):
-        assert getattr(got, name) == getattr(want, name), (site, name)
-    if exact:
-        assert_same_integers(got, want, site=site)
-    for name in ("mean", "rms", "saturated_fraction"):
-        close = pytest.approx(getattr(want, name), rel=1e-4, abs=1e-4 * want.rms, nan_ok=True)
-        assert getattr(got, name) == close, (site, name)
 
 
 # ---- models --------------------------------------------------------------------------------------
@@ -188,6 +128,7 @@ class Outer(nn.Module):
 # ---- the numbers of eager mode -------------------------------------------------------------------
 
 
+@pytest.mark.hostile(3, 4, 8, 14)
 @pytest.mark.parametrize(
     ("make", "backend"), [(Deep, "eager"), *((conv_net, backend) for backend in BACKENDS)]
 )
@@ -205,6 +146,7 @@ def test_one_graph_with_eagers_numbers(make, backend):
         assert got["6"].saturated_fraction == pytest.approx(want["6"].saturated_fraction)
 
 
+@pytest.mark.hostile(14)
 @every_backend
 def test_losses_and_gradients_are_those_of_a_run_without_a_recorder(backend):
     compiler = partial(torch.compile, backend=backend, fullgraph=True)
@@ -230,6 +172,7 @@ def test_losses_and_gradients_are_those_of_a_run_without_a_recorder(backend):
     assert_tensors_equal(kept[1], kept[0], backend)
 
 
+@pytest.mark.hostile(6)
 @every_backend
 def test_blocks_compiled_one_by_one_share_their_graphs(backend):
     def regionally(net):
@@ -245,6 +188,7 @@ def test_blocks_compiled_one_by_one_share_their_graphs(backend):
     assert_recorded_alike(got, want, exact=backend != "inductor")
 
 
+@pytest.mark.hostile(5, 7)
 def test_every_third_step_makes_two_graphs():
     x = torch.randn(6, 3)
     want, _, _ = recorded(Deep, x, steps=30, every=3)
@@ -364,6 +308,7 @@ def test_phases_are_kept_apart():
     assert calls == {"train": {2}, "eval": {2}, "mine": {1}}
 
 
+@pytest.mark.hostile(112)
 def test_inference_mode_first_then_training():
     net = chain()
     call = compile_whole(net)
@@ -384,7 +329,8 @@ def test_two_widths_of_a_batch_make_two_graphs():
     assert recorder["1:grad"].count == 24 * 4
 
 
-@pytest.mark.parametrize("backend", ["eager", "aot_eager"])
+@pytest.mark.hostile(10, 11)
+@every_backend
 def test_checkpointing_counts_once(backend):
     class Net(nn.Module):
         def __init__(self):
@@ -399,10 +345,11 @@ def test_checkpointing_counts_once(backend):
     compiler = partial(torch.compile, backend=backend, fullgraph=True)
     got, _, _ = recorded(Net, x, compiler=compiler)
     assert_graphs(1)
-    assert_recorded_alike(got, want)
+    assert_recorded_alike(got, want, exact=backend != "inductor")
     assert got["block.fc:grad"].calls == 3
 
 
+@pytest.mark.hostile(11)
 @pytest.mark.parametrize("reentrant", [True, False])
 def test_compiled_blocks_inside_checkpoints_count_once(reentrant):
     class Net(Deep):
@@ -462,8 +409,7 @@ def test_a_graph_that_breaks_leaves_hooks_to_python():
     compiler = partial(torch.compile, backend="aot_eager")
     compiler(make())(x)
     alone = counters["stats"]["unique_graphs"]
-    torch.compiler.reset()
-    counters.clear()
+    forget_all()
     want, _, _ = recorded(make, x)
     got, _, _ = recorded(make, x, compiler=compiler)
     assert counters["stats"]["unique_graphs"] == alone
@@ -489,8 +435,8 @@ def test_functions_in_compiled_code_are_not_seen():
 
 @pytest.mark.parametrize(
     "make",
-    [lambda x: x.long(), lambda x: x.to(torch.complex64), lambda x: x.detach().to("meta")],
-    ids=["int", "complex", "meta"],
+    [lambda x: x.long(), lambda x: x.detach().to("meta")],
+    ids=["int", "meta"],
 )
 def test_what_cannot_be_observed_is_counted_as_in_eager_mode(make):
     class Gives(nn.Module):
@@ -580,6 +526,7 @@ def test_an_error_turns_its_site_off_and_the_models_forward_goes_on(strict, capl
 # ---- life cycle ----------------------------------------------------------------------------------
 
 
+@pytest.mark.hostile(12)
 def test_names_do_not_change_where_the_compiled_model_is_given():
     call = compile_whole(chain())
     with ActivationRecorder(call, capture=ALL, strict=True) as recorder:
@@ -590,6 +537,7 @@ def test_names_do_not_change_where_the_compiled_model_is_given():
     assert recorder["1"].count == recorder["1:grad"].count == 4 * (4 + 3)
 
 
+@pytest.mark.hostile(5, 15)
 def test_attaching_again_makes_no_new_graph():
     net = chain()
     call = compile_whole(net)
@@ -604,6 +552,7 @@ def test_attaching_again_makes_no_new_graph():
     assert_no_hooks(net)
 
 
+@pytest.mark.hostile(15)
 def test_two_recorders():
     net = nn.Sequential(nn.Linear(3, 4), nn.GELU(), nn.Linear(4, 2))
     call = compile_whole(net)
@@ -618,6 +567,7 @@ def test_two_recorders():
     assert list(other) == ["0:grad", "2:grad"]
 
 
+@pytest.mark.hostile(104)
 def test_copies_are_inert():
     net = chain()
     x = torch.randn(5, 3)
@@ -665,6 +615,7 @@ LATE = {
 }
 
 
+@pytest.mark.hostile(1)
 @pytest.mark.parametrize("case", LATE)
 def test_attaching_after_the_first_call_is_said(case, caplog):
     make, compiler, names = LATE[case]
@@ -686,6 +637,7 @@ def test_attaching_after_the_first_call_is_said(case, caplog):
     assert "not seen" not in str(recorder.summary())
 
 
+@pytest.mark.hostile(1)
 def test_attaching_again_after_a_call_without_hooks_is_said(caplog):
     net = chain()
     call = compile_whole(net)
@@ -704,6 +656,7 @@ def test_attaching_again_after_a_call_without_hooks_is_said(caplog):
     assert "not seen" not in str(recorder.summary())
 
 
+@pytest.mark.hostile(1)
 def test_an_equal_model_that_was_compiled_without_hooks_is_said(caplog):
     compile_whole(chain())(torch.randn(5, 3))
     net = chain()

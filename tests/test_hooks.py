@@ -46,6 +46,7 @@ def test_outputs_inputs_and_gradients(dtype):
     assert set(recorder) == set(watched.seen)
 
 
+@pytest.mark.hostile(77)
 def test_convolutions_have_their_units_on_axis_one():
     net = nn.Sequential(nn.Conv2d(2, 6, 3), nn.BatchNorm2d(6), nn.ReLU(), nn.MaxPool2d(2))
     x = torch.randn(4, 2, 10, 10).contiguous(memory_format=torch.channels_last)
@@ -57,6 +58,7 @@ def test_convolutions_have_their_units_on_axis_one():
     np.testing.assert_allclose(recorder["2"].moments.mean, want, rtol=1e-13)
 
 
+@pytest.mark.hostile(43, 45, 53)
 def test_inplace_relu_after_a_linear():
     net = nn.Sequential(nn.Linear(3, 5), nn.ReLU(inplace=True), nn.Linear(5, 2))
     recorder, watched = recorded(net, torch.randn(16, 3))
@@ -73,6 +75,7 @@ def test_inplace_relu_after_a_linear():
         assert_same_integers(one[site], other[site], site=site)
 
 
+@pytest.mark.hostile(53)
 @pytest.mark.parametrize("capture", [ALL, ("output",)], ids=["all", "output"])
 @pytest.mark.parametrize("name", ["SiLU", "ELU", "CELU", "SELU", "Mish", "Hardswish"])
 def test_z_is_read_before_an_inplace_activation_overwrites_it(name, capture):
@@ -89,6 +92,7 @@ def test_z_is_read_before_an_inplace_activation_overwrites_it(name, capture):
     assert recorder["1"].gate_openness == pytest.approx(want.gate_openness, rel=1e-13)
 
 
+@pytest.mark.hostile(43, 53)
 def test_an_inplace_operation_right_after_a_module():
     class Adds(nn.Module):
         def __init__(self):
@@ -138,6 +142,7 @@ class Nests(nn.Module):
         }[self.kind]
 
 
+@pytest.mark.hostile(62)
 @pytest.mark.parametrize(
     ("kind", "paths"),
     [
@@ -160,6 +165,7 @@ def test_nested_outputs(kind, paths):
     assert recorder[f"{second}:grad"].mean == 3
 
 
+@pytest.mark.hostile(62)
 def test_model_output_of_transformers():
     outputs = pytest.importorskip("transformers.modeling_outputs")
 
@@ -175,6 +181,7 @@ def test_model_output_of_transformers():
     assert_stats_of(recorder["0['hidden_states'][0]"], x)
 
 
+@pytest.mark.hostile(65)
 def test_packed_sequences():
     net = nn.LSTM(3, 4)
     x = pack_padded_sequence(torch.randn(5, 2, 3), [5, 2])
@@ -189,6 +196,7 @@ def test_packed_sequences():
     assert recorder.skipped == {}
 
 
+@pytest.mark.hostile(30)
 def test_containers_and_parametrizations_are_left_out():
     net = nn.Sequential(
         nn.utils.parametrizations.weight_norm(nn.Linear(3, 4)),
@@ -207,38 +215,14 @@ class Gives(nn.Module):
         return self.make(x)
 
 
-@pytest.mark.parametrize(
-    ("make", "reason"),
-    [
-        (lambda x: x.long(), "dtype int64"),
-        (lambda x: x > 0, "dtype bool"),
-        (lambda x: x.to(torch.complex64), "dtype complex64"),
-        (lambda x: x.to_sparse(), "sparse"),
-        (lambda x: x.to("meta"), "meta tensor"),
-        (lambda x: torch.nested.nested_tensor([x[0], x[1, :1]]), "nested tensor"),
-        (lambda x: torch.quantize_per_tensor(x, 0.1, 0, torch.qint8), "dtype qint8"),
-    ],
-    ids=["int", "bool", "complex", "sparse", "meta", "nested", "quantized"],
-)
-@pytest.mark.filterwarnings("ignore:.*:UserWarning", "ignore:.*:DeprecationWarning")
-def test_what_cannot_be_observed_is_counted_with_its_reason(make, reason):
-    net = nn.Sequential(nn.Linear(3, 4), Gives(make))
-    with ActivationRecorder(net, capture=ALL, strict=True) as recorder:
-        net(torch.randn(5, 3))
-        net(torch.randn(5, 3))
-    ((site, why), count) = next(iter(recorder.skipped.items()))
-    assert (site, count) == ("1", 2)
-    assert reason in why
-    assert recorder["0"].calls == 2
-    assert f"skipped 2 x 1: {why}" in str(recorder.summary())
-
-
+@pytest.mark.hostile(63)
 def test_a_generator_reaches_the_user_whole():
     net = nn.Sequential(Gives(lambda x: (row for row in x)))
     with ActivationRecorder(net, capture=ALL, strict=True):
         assert len(list(net(torch.randn(5, 3)))) == 5
 
 
+@pytest.mark.hostile(114)
 def test_torch_func_is_skipped_with_a_reason_and_not_disturbed():
     net = nn.Sequential(nn.Linear(3, 4), nn.GELU())
     x = torch.randn(5, 3)
@@ -252,6 +236,7 @@ def test_torch_func_is_skipped_with_a_reason_and_not_disturbed():
     assert recorder["1"].judged.seen.sum() == 20
 
 
+@pytest.mark.hostile(16, 20)
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::torch.jit.TracerWarning")
 def test_tracing_and_export_leave_no_trace():
     net = nn.Sequential(nn.Linear(3, 4), nn.GELU())
@@ -265,6 +250,7 @@ def test_tracing_and_export_leave_no_trace():
     assert torch.equal(traced(x), net(x))
 
 
+@pytest.mark.hostile(75)
 def test_subclasses_of_tensor_are_read_without_their_code_running():
     class Mine(torch.Tensor):
         ops = 0
@@ -403,6 +389,7 @@ class Checkpointed(nn.Module):
         return self.last(checkpoint(self.block, x, use_reentrant=self.reentrant))
 
 
+@pytest.mark.hostile(37, 38)
 @pytest.mark.parametrize("reentrant", [True, False])
 @pytest.mark.parametrize("functional", [True, False])
 def test_checkpointing_counts_once_with_gradients(reentrant, functional):
@@ -444,6 +431,7 @@ def test_checkpointing_of_a_shared_module_per_call(reentrant):
     assert ("fc#1:grad" in recorder) == ("fc#2:grad" in recorder) == (not reentrant)
 
 
+@pytest.mark.hostile(46)
 def test_frozen_layers_have_outputs_and_no_gradients():
     net = nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 2))
     net[0].requires_grad_(False)
@@ -453,6 +441,7 @@ def test_frozen_layers_have_outputs_and_no_gradients():
     assert recorder["2:grad"].calls == 1
 
 
+@pytest.mark.hostile(46)
 def test_no_grad_then_training():
     net = nn.Sequential(nn.Linear(3, 4), nn.ReLU())
     with ActivationRecorder(net, capture=ALL, strict=True) as recorder:
@@ -463,6 +452,7 @@ def test_no_grad_then_training():
     assert recorder["0:grad"].calls == 1
 
 
+@pytest.mark.hostile(112)
 def test_inference_mode_first_then_training():
     net = nn.Sequential(nn.Linear(3, 4), nn.GELU())
     with ActivationRecorder(net, capture=ALL, strict=True) as recorder:
@@ -477,6 +467,7 @@ def test_inference_mode_first_then_training():
     assert recorder["1:grad"].calls == 1
 
 
+@pytest.mark.hostile(49, 51)
 def test_gradient_accumulation_and_a_second_backward():
     net = nn.Sequential(nn.Linear(3, 4), nn.Tanh())
     x = torch.randn(8, 3)
@@ -493,6 +484,7 @@ def test_gradient_accumulation_and_a_second_backward():
     assert any("backward ran again" in why for _, why in recorder.skipped)
 
 
+@pytest.mark.hostile(49)
 def test_gradient_penalty():
     net = nn.Sequential(nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, 1))
     x = torch.randn(8, 3, requires_grad=True)
@@ -503,6 +495,7 @@ def test_gradient_penalty():
     assert recorder["1:grad"].calls == 1
 
 
+@pytest.mark.hostile(55)
 @pytest.mark.parametrize("first", [True, False], ids=["before", "after"])
 def test_gradient_hooks_stand_beside_the_users_own(first):
     net, x, handles, seen = nn.Sequential(nn.Linear(3, 4), nn.Tanh()), torch.randn(8, 3), [], []
@@ -536,6 +529,7 @@ def test_a_torch_without_the_private_way_to_watch_a_gradient():
     assert output.hook is len
 
 
+@pytest.mark.hostile(48)
 def test_a_parameter_as_output_gets_no_pile_of_hooks():
     class Gives(nn.Module):
         def __init__(self):
@@ -554,6 +548,7 @@ def test_a_parameter_as_output_gets_no_pile_of_hooks():
     assert recorder["same"].calls == 5
 
 
+@pytest.mark.hostile(60)
 def test_autocast():
     net = nn.Sequential(nn.Linear(3, 4), nn.GELU(), nn.LayerNorm(4), nn.Linear(4, 2))
     x = torch.randn(16, 3)
@@ -736,6 +731,7 @@ def trained(make, autocast, record):
     return net, recorder, kept, random_states()
 
 
+@pytest.mark.hostile(54, 58, 59)
 @pytest.mark.parametrize("autocast", [False, True], ids=["float32", "bfloat16"])
 @pytest.mark.parametrize("name", NETS)
 def test_a_run_is_bit_identical_with_and_without_the_recorder(name, autocast):
@@ -764,6 +760,7 @@ def test_outputs_in_eval_are_bit_identical(name):
     assert recorder.recording.phases == ("eval",)
 
 
+@pytest.mark.hostile(44, 54)
 def test_the_output_object_is_the_same():
     net = nn.Sequential(nn.Identity(), nn.Linear(3, 3))
     x = torch.randn(2, 3)
@@ -771,6 +768,7 @@ def test_the_output_object_is_the_same():
         assert net[0](x) is x
 
 
+@pytest.mark.hostile(38)
 @pytest.mark.parametrize("name", ["gpt2", "gpt2 checkpointed"])
 def test_gpt2_sites_are_counted_once(name):
     net, forward = NETS[name]()

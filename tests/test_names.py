@@ -8,6 +8,7 @@ import pytest
 from actstats.names import cells, plain, printable, shortened, spreadsheet_safe, valid_unicode
 
 
+@pytest.mark.hostile(118)
 @pytest.mark.parametrize(
     ("text", "shown"),
     [
@@ -32,6 +33,7 @@ def test_printable_keeps_what_it_is_told():
     assert printable("a\n\tb", keep="\n") == "a\n\\tb"
 
 
+@pytest.mark.hostile(118)
 @pytest.mark.parametrize("start", ["=", "+", "-", "@", "\t", "\r"])
 def test_formulas_become_text(start):
     assert spreadsheet_safe(f"{start}cmd|x") == f"'{start}cmd|x"
@@ -42,6 +44,7 @@ def test_an_empty_name_is_no_formula():
     assert spreadsheet_safe("") == ""
 
 
+@pytest.mark.hostile(118)
 def test_valid_unicode_can_be_encoded():
     assert valid_unicode("a\udc80é").encode() == "a\\udc80é".encode()
 

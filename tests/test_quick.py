@@ -47,6 +47,7 @@ class Teacher(nn.Module):
         return self.net(x) - target
 
 
+@pytest.mark.hostile(36)
 def test_a_mode_switched_inside_a_forward():
     def run(model, recorder):
         for _ in range(6):
@@ -219,6 +220,7 @@ def broken(strict):
     return net, recorder
 
 
+@pytest.mark.hostile(56)
 def test_an_error_on_the_short_way_turns_its_site_off(caplog):
     net, recorder = broken(strict=False)
     for _ in range(2):

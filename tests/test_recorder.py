@@ -60,6 +60,7 @@ def test_nothing_is_recorded_before_attach_and_after_detach():
     assert_no_hooks(net)
 
 
+@pytest.mark.hostile(108, 109)
 def test_attach_and_detach_are_idempotent():
     net = small()
     recorder = ActivationRecorder(net).attach()
@@ -93,6 +94,7 @@ def test_detach_on_an_exception():
     assert_no_hooks(net)
 
 
+@pytest.mark.hostile(108)
 def test_two_recorders_are_independent():
     net = small()
     one, other = ActivationRecorder(net).attach(), ActivationRecorder(net).attach()
@@ -104,6 +106,7 @@ def test_two_recorders_are_independent():
     assert_no_hooks(net)
 
 
+@pytest.mark.hostile(25, 106)
 def test_paused_really_removes_the_hooks():
     net = small()
     with ActivationRecorder(net, capture=("output", "input", "grad")) as recorder:
@@ -133,6 +136,7 @@ def test_recorder_is_always_true():
     assert bool(recorder)
 
 
+@pytest.mark.hostile(110)
 def test_dropping_the_recorder_removes_its_hooks_at_once():
     net = small()
     recorder = ActivationRecorder(net, capture=("output", "input", "grad"), functional=True)
@@ -149,6 +153,7 @@ def test_dropping_the_recorder_removes_its_hooks_at_once():
         gc.enable()
 
 
+@pytest.mark.hostile(110)
 def test_the_recorder_does_not_keep_the_model():
     net = small()
     recorder = ActivationRecorder(net, capture=("output", "grad")).attach()
@@ -166,6 +171,7 @@ def test_the_recorder_does_not_keep_the_model():
         recorder.attach()
 
 
+@pytest.mark.hostile(104, 106)
 def test_copies_of_an_attached_model_are_inert():
     net = small()
     recorder = ActivationRecorder(net, capture=("output", "input", "grad"), functional=True)
@@ -183,6 +189,7 @@ def test_copies_of_an_attached_model_are_inert():
         assert recorder["0"].calls == 1
 
 
+@pytest.mark.hostile(22)
 def test_scripted_modules_are_turned_off_with_a_reason():
     net = nn.Sequential(nn.Linear(3, 4), torch.jit.script(nn.ReLU()))
     with ActivationRecorder(net) as recorder:
@@ -352,6 +359,7 @@ def test_a_fixed_window_is_never_merged():
     assert len(recorder.recording.windows) == 150
 
 
+@pytest.mark.hostile(111)
 def test_a_long_run_keeps_few_windows_and_every_count():
     net = small()
     x = batch(4)
@@ -440,6 +448,7 @@ def test_reset():
 # ---- phases --------------------------------------------------------------------------------------
 
 
+@pytest.mark.hostile(36)
 def test_train_eval_and_named_phases_are_kept_apart():
     net = small()
     with ActivationRecorder(net) as recorder:
@@ -458,6 +467,7 @@ def test_train_eval_and_named_phases_are_kept_apart():
         pass
 
 
+@pytest.mark.hostile(36)
 def test_gradients_belong_to_the_phase_of_their_forward():
     net = small()
     with ActivationRecorder(net, capture="grad") as recorder:
@@ -467,6 +477,7 @@ def test_gradients_belong_to_the_phase_of_their_forward():
     assert recorder.recording.phases == ("train",)
 
 
+@pytest.mark.hostile(36)
 def test_a_frozen_child_does_not_make_it_eval():
     net = small()
     net[0].eval()
@@ -572,6 +583,7 @@ def gradients(scale=None, scaler=None):
     return recorder
 
 
+@pytest.mark.hostile(50)
 @pytest.mark.parametrize("scale", [2.0**16, 0.125, 1.0])
 def test_powers_of_two_unscale_exactly(scale):
     plain, scaled = gradients(), gradients(scale)
@@ -579,6 +591,7 @@ def test_powers_of_two_unscale_exactly(scale):
         assert_identical(plain[site], scaled[site], site=site)
 
 
+@pytest.mark.hostile(50)
 def test_grad_scaler():
     scaler = torch.amp.GradScaler("cpu", init_scale=2.0**12)
     plain, scaled = gradients(), gradients(scaler=scaler)
@@ -593,6 +606,7 @@ def test_a_disabled_grad_scaler_changes_nothing():
         assert_identical(plain[site], scaled[site], site=site)
 
 
+@pytest.mark.hostile(50)
 def test_a_grad_scaler_that_changes_its_scale():
     net = small()
     x = batch()
@@ -628,6 +642,7 @@ class Shared(nn.Module):
         return x
 
 
+@pytest.mark.hostile(33)
 def test_shared_modules_pool_their_calls_under_one_name():
     net = Shared()
     with Watched(net) as watched, ActivationRecorder(net) as recorder:
@@ -639,6 +654,7 @@ def test_shared_modules_pool_their_calls_under_one_name():
     assert recorder["tied", "output"].calls == 6
 
 
+@pytest.mark.hostile(33)
 def test_per_call():
     net = Shared(times=11)
     with Watched(net) as watched, ActivationRecorder(net, per_call="fc") as recorder:
@@ -684,6 +700,7 @@ def test_per_call_of_a_module_called_outside_the_models_forward():
     assert recorder["0#1"].judged.seen.tolist() == [24] * 3
 
 
+@pytest.mark.hostile(2, 28)
 def test_never_called():
     net = nn.ModuleDict({"mha": nn.MultiheadAttention(4, 2), "idle": nn.Linear(2, 2)})
     x = torch.randn(5, 3, 4)
@@ -752,6 +769,7 @@ class Broken:
     judge = observe
 
 
+@pytest.mark.hostile(56)
 @pytest.mark.parametrize("capture", ["output", "input", "grad"])
 def test_an_error_is_logged_once_and_turns_the_site_off(capture, caplog):
     net = nn.Sequential(nn.Linear(3, 4))
@@ -768,6 +786,7 @@ def test_an_error_is_logged_once_and_turns_the_site_off(capture, caplog):
         recorder["0", capture]
 
 
+@pytest.mark.hostile(56)
 @pytest.mark.parametrize("capture", ["output", "input", "grad"])
 def test_strict_raises(capture):
     net = nn.Sequential(nn.Linear(3, 4))
@@ -777,6 +796,7 @@ def test_strict_raises(capture):
         train_step(net)
 
 
+@pytest.mark.hostile(57)
 def test_an_error_in_the_users_forward_leaves_the_recorder_right():
     class Fails(nn.Module):
         fail = True
@@ -799,6 +819,7 @@ def test_an_error_in_the_users_forward_leaves_the_recorder_right():
     assert recorder["2"].calls == 1
 
 
+@pytest.mark.hostile(57, 101)
 @pytest.mark.parametrize("after", ["step", "detach", "forward"])
 def test_an_interrupt_in_the_users_forward(after):
     class Fails(nn.Module):
@@ -956,6 +977,7 @@ def test_wide_layers_keep_no_units():
 # ---- memory --------------------------------------------------------------------------------------
 
 
+@pytest.mark.hostile(111)
 def test_memory_is_flat_over_ten_thousand_steps():
     net = nn.Sequential(nn.Linear(2, 2), nn.ReLU())
     x = torch.randn(2, 2)
@@ -978,6 +1000,7 @@ def test_memory_is_flat_over_ten_thousand_steps():
     assert max(sizes[-3:]) - min(sizes[:3]) < 300_000, sizes
 
 
+@pytest.mark.hostile(47, 111)
 def test_no_tensor_is_kept_alive():
     net = small()
     alive = []
@@ -1251,6 +1274,7 @@ def test_an_empty_include_is_refused_for_a_mapping_too():
 # ---- what diagnoses read -------------------------------------------------------------------------
 
 
+@pytest.mark.hostile(2, 29)
 def test_modules_never_called_tell_of_their_parameters():
     class Holder(nn.Module):
         def __init__(self):

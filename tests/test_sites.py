@@ -97,6 +97,7 @@ class Block(nn.Module):
         self.again = self.fc
 
 
+@pytest.mark.hostile(33)
 def test_each_module_once_with_its_aliases():
     modules, aliases = named_sites(Block())
     assert list(modules) == ["(root)", "fc", "many", "many.0", "many.1", "many.1.0"]
@@ -135,11 +136,13 @@ def test_nothing_to_observe_is_refused():
         named_sites({"a": 3})
 
 
+@pytest.mark.hostile(30)
 def test_parametrizations_are_left_out():
     net = nn.Sequential(nn.utils.parametrizations.weight_norm(nn.Linear(2, 2)), nn.ReLU())
     assert list(selected(named_sites(net)[0])) == ["0", "1"]
 
 
+@pytest.mark.hostile(12)
 def test_wrappers_leave_no_trace_in_names():
     net = nn.Sequential(nn.Linear(2, 2), nn.ReLU())
     assert list(named_sites(nn.DataParallel(net))[0]) == ["(root)", "0", "1"]
@@ -149,6 +152,7 @@ def test_wrappers_leave_no_trace_in_names():
     assert list(named_sites(wrapped)[0]) == ["(root)", "0"]
 
 
+@pytest.mark.hostile(12)
 def test_the_wrappers_names_are_legal_for_users():
     class Mine(nn.Module):
         def __init__(self):
@@ -181,6 +185,7 @@ def generator():
     yield ONE
 
 
+@pytest.mark.hostile(62)
 @pytest.mark.parametrize(
     ("value", "paths"),
     [
@@ -212,12 +217,14 @@ def test_leaves(value, paths):
     assert [path for path, _ in leaves(value)] == paths
 
 
+@pytest.mark.hostile(63)
 def test_a_generator_is_not_consumed():
     given = generator()
     list(leaves((given,)))
     assert list(given) == [ONE]
 
 
+@pytest.mark.hostile(62)
 def test_a_circle_ends():
     circle = {"a": ONE}
     circle["self"] = circle

@@ -10,7 +10,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from actstats import activations, comparison, diagnosis, histogram, plot, report
+    from actstats import activations, comparison, diagnosis, histogram, plot, report, statistics
     from actstats.comparison import Comparison, compare
     from actstats.diagnosis import (
         Checkup,
@@ -60,6 +60,7 @@ __all__ = [
     "merge",
     "plot",
     "report",
+    "statistics",
 ]
 
 _HOME = {
@@ -84,7 +85,9 @@ _HOME = {
     "make_mlp": "models",
     "merge": "merging",
 }
-_MODULES = ("activations", "comparison", "diagnosis", "histogram", "plot", "report")
+_MODULES = (
+    *("activations", "comparison", "diagnosis", "histogram", "plot", "report", "statistics"),
+)
 
 
 def __getattr__(name: str) -> Any:

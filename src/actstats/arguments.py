@@ -7,10 +7,20 @@ from typing import Any
 
 from torch import Tensor
 
+from actstats.custom import Statistic, options_of
 from actstats.sites import KINDS, join_key
-from actstats.stats import named_edges, require_resolution
+from actstats.stats import TensorStats, named_edges, require_resolution
 
-__all__ = ["capture", "edges", "number", "patterns", "positive", "resolutions", "share"]
+__all__ = [
+    "capture",
+    "edges",
+    "number",
+    "patterns",
+    "positive",
+    "resolutions",
+    "share",
+    "statistics",
+]
 
 
 def positive(name: str, value: int) -> int:
@@ -73,6 +83,35 @@ def resolutions(resolution: int | Mapping[str, int]) -> dict[str, int]:
         return _by_pattern("resolution", resolution, require_resolution)
     k = require_resolution(resolution)
     return {"*": k, "*:input": k, "*:grad": k}
+
+
+def statistics(
+    given: Statistic | Sequence[Statistic] | Mapping[str, Any] | None,
+) -> dict[str, tuple[Statistic, ...]]:
+    """Return the user's own statistics by site pattern; without one, those of all outputs."""
+    if given is None:
+        return {}
+    return _by_pattern(
+        "statistics", given if isinstance(given, Mapping) else {"*": given}, _statistics
+    )
+
+
+def _statistics(given: Any) -> tuple[Statistic, ...]:
+    many = tuple(given) if isinstance(given, Sequence) else (given,)
+    for one in many:
+        if not isinstance(one, Statistic) or not type(one).name:
+            raise ValueError(
+                "`statistics` must be instances of subclasses of actstats.statistics.Statistic "
+                f"that have a name; got {one!r}."
+            )
+        options_of(one)
+        taken = [name for name in one.figure_names if hasattr(TensorStats, name)]
+        if taken:
+            raise ValueError(f"`{one.name}` calls a figure {taken[0]!r}, which exists already.")
+    names = [name for one in many for name in (one.name, *one.figure_names[1:])]
+    if len(set(names)) < len(names):
+        raise ValueError(f"`statistics` must have different names; got {names}.")
+    return many
 
 
 def edges(edges: Mapping[str, Any] | None) -> dict[str, tuple[float, ...]]:

@@ -12,6 +12,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from actstats.custom import read_custom
 from actstats.kernels.state import Layout
 from actstats.stats import DORMANT_THRESHOLD, ENOUGH_SAMPLES, FIGURES
 from actstats.table import Columns, SiteTable
@@ -32,11 +33,26 @@ def figures(table: SiteTable) -> dict[str, FloatArray]:
     Returns
     -------
     dict of str to ndarray of float64, shape (S,)
-        By the names and in the order of ``actstats.stats.FIGURES``; nan where one does not apply.
+        By the names and in the order of ``actstats.stats.FIGURES``, then those of the user's own
+        statistics; nan where one does not apply.
     """
     with np.errstate(all="ignore"):
         found = _Reader(table).found()
-    return {name: found[name] for name in FIGURES}
+    return {name: found[name] for name in FIGURES} | _own(table)
+
+
+def _own(table: SiteTable) -> dict[str, FloatArray]:
+    """Return the figures of the user's own statistics."""
+    found: dict[str, FloatArray] = {}
+    columns = table.columns
+    if not columns.custom[-1]:
+        return found
+    words = table.rows.custom
+    for place, kept in enumerate(columns.sites):
+        for one in read_custom(kept.spec.custom, words[columns.custom[place] :]).values():
+            for name, value in one.figures.items():
+                found.setdefault(name, np.full(len(columns.sites), np.nan))[place] = value
+    return found
 
 
 class Pieces:

@@ -25,12 +25,12 @@ class FunctionalMode(TorchFunctionMode):
     """Sees ``F.relu``, ``torch.tanh`` and the like called inside a forward.
 
     They become sites of the module that called them: ``block.relu()``, then ``block.relu()#2``.
+    Torch keeps modes by thread, and so each thread has one of its own.
     """
 
     def __init__(self, shared: Shared) -> None:
         super().__init__()
         self.shared = weakref.ref(shared)
-        self.slots: dict[str, Slot] = {}
         self.on = False
 
     def switch(self, on: bool) -> None:
@@ -51,28 +51,34 @@ class FunctionalMode(TorchFunctionMode):
         if torch.compiler.is_compiling():
             return func(*args, **kwargs)
         shared = self.shared()
-        if shared is None or not shared.active or shared.busy or not shared.stack:
+        if shared is None or not (shared.active and shared.hooked):
+            return func(*args, **kwargs)
+        forward = shared.forward
+        if forward.busy or not forward.stack:
             return func(*args, **kwargs)
         activation = activations.functional_activation(func, args, kwargs)
-        caller = shared.stack[-1]
+        caller = forward.stack[-1]
         if activation is None or caller.activation is not None or in_backward():
             return func(*args, **kwargs)
-        slot = self._slot(caller, activation)
+        kind = activation.key.partition("(")[0]
+        slot = _slot(caller, kind, forward.count_function(kind), activation)
         z = args[0] if args else kwargs.get("input")
         slot.observe_input(_NOWHERE, (z,), {})
         output = func(*args, **kwargs)
         slot.observe(_NOWHERE, (z,), output)
         return output
 
-    def _slot(self, caller: Slot, activation: Activation) -> Slot:
-        kind = activation.key.partition("(")[0]
-        caller.functional_calls[kind] += 1
-        number = caller.functional_calls[kind]
-        name = f"{caller.name}.{kind}(){'' if number == 1 else call_suffix(number)}"
-        slot = self.slots.get(name)
-        if slot is None:
-            slot = Slot(caller.shared, name, caller.order, f"F.{kind}", activation)
-            slot.module = weakref.ref(_NOWHERE)
-            self.slots[name] = slot
-            caller.shared.slots.append(slot)
-        return slot
+
+def _slot(caller: Slot, kind: str, number: int, activation: Activation) -> Slot:
+    """Return what observes the n-th call of a function by a module."""
+    shared = caller.shared
+    name = f"{caller.name}.{kind}(){'' if number == 1 else call_suffix(number)}"
+    slot = shared.functions.get(name)
+    if slot is None:
+        made = Slot(shared, name, caller.order, f"F.{kind}", activation)
+        made.module = weakref.ref(_NOWHERE)
+        with shared.lock:
+            slot = shared.functions.setdefault(name, made)
+            if slot is made:
+                shared.slots.append(slot)
+    return slot

@@ -8,7 +8,6 @@ inert.
 from __future__ import annotations
 
 import weakref
-from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -33,10 +32,14 @@ from actstats._torch import (
     watch_gradient,
 )
 from actstats.activations import Activation
+from actstats.custom import Kind, kinds
+from actstats.forwards import Forward, Mask
 from actstats.gate import make_gate
-from actstats.kernels import Spec, State
+from actstats.kernels import Spec, State, repeats
+from actstats.leaf import Leaf
+from actstats.parts import Part, parts
 from actstats.sharding import Units, local, units_of, unreadable_part
-from actstats.shared import Leaf, Mask, Shared, nowhere
+from actstats.shared import Shared, logger, nowhere
 from actstats.sites import (
     Leaves,
     Site,
@@ -95,6 +98,14 @@ class _Hook:
     def replay_skip(self, path: str, reason: str) -> None:
         """Count a leaf that the op could not be given."""
 
+    @property
+    def __name__(self) -> str:
+        """None; the message is what someone reads who scripts a model with hooks."""
+        raise AttributeError(
+            "torch.jit.script takes no hooks of a recorder: script the model inside "
+            "`with recorder.paused():`"
+        )
+
     def __deepcopy__(self, memo: object) -> Callable[..., None]:
         return inert
 
@@ -130,10 +141,6 @@ class Slot(_Hook):
         "activation",
         "calls",
         "dead",
-        "entered",
-        "forward",
-        "functional_calls",
-        "index",
         "inherits",
         "module",
         "module_type",
@@ -165,10 +172,7 @@ class Slot(_Hook):
         self.activation = activation
         self.reason = reason
         self.calls = 0
-        self.index = 0  # calls in the forward of that number
-        self.forward = -1
         self.dead = False
-        self.entered = False  # the pre-hook has begun this call
         self.module: Callable[[], nn.Module | None] = nowhere  # read where only tensors come in
         self.source: str | None = None
         self.inherits: int | None = None
@@ -176,7 +180,6 @@ class Slot(_Hook):
         self.table: dict[tuple[str, str, str], Leaf] = {}
         self.quick: dict[str, Leaf] = {}  # by phase: where the output is one tensor
         self.quick_gradients: dict[str, Leaf] = {}
-        self.functional_calls: Counter[str] = Counter()
         # z must be read before the forward where the output does not tell the slope
         self.z_before = activation is not None and activation.judged_from == "input"
 
@@ -184,9 +187,10 @@ class Slot(_Hook):
 
     @interpreted
     def __call__(self, module: nn.Module, args: Any, output: Any) -> None:
-        """Observe a module's output; in a forward like the last ones by the kernel's short way."""
+        """Observe a module's output; one like the last ones by the kernel's short way."""
         # One flat function: between a training step's own work no cache is warm, and each call
-        # of a helper costs as much as what it asks.
+        # of a helper costs as much as what it asks. Nothing here is of this thread's forward, so
+        # that no thread has to look for its own: masks, call numbers and modes take the long way.
         shared = self.shared
         if (
             is_compiling()
@@ -202,11 +206,24 @@ class Slot(_Hook):
             root = shared.root()
             phase = "eval" if root is not None and not root.training else "train"
         leaf = self.quick.get(phase)
-        if leaf is None or not self.repeats(leaf, output):
+        if leaf is None:
             return self.run(module, args, output)
-        self.calls += 1
+        lock = shared.lock
+        try:
+            lock.acquire()  # by hand: `with` takes twice the time
+            plan = leaf.state.plan
+            seen = plan is not None and plan.repeat(output, leaf.state, leaf.axis, shared.step)
+            if seen:
+                self.calls += 1
+                shared.observed = True
+            lock.release()
+        except BaseException as error:
+            shared.broke_off(self, error)
+            return None
+        if not seen:
+            return self.run(module, args, output)
         if shared.sought:
-            shared.producers[id(output)] = (self, "", weakref.ref(output))
+            self.gave(shared.forward, "", output)
         if shared.watches and has_gradient(output):
             watch_gradient(output, GradientHook(self, "", phase, None))
         return None
@@ -216,17 +233,6 @@ class Slot(_Hook):
         if self.shared.active and not self.dead:
             self.observe(module, args, output)
 
-    def repeats(self, leaf: Leaf, x: Any) -> bool:
-        """Observe a tensor if it is as the last one was; an error turns the site off."""
-        shared, plan = self.shared, leaf.state.plan
-        try:
-            if plan is None or not plan.repeat(x, leaf.state, leaf.axis, shared.step):
-                return False
-        except Exception as error:
-            shared.failed(self, error)
-        shared.observed = True
-        return True
-
     def trace(self, module: nn.Module, args: Any, output: Any) -> None:
         """Leave an op that observes the output's leaves, and one for each gradient."""
         if self.shared.active:
@@ -235,26 +241,29 @@ class Slot(_Hook):
     def replay(self, found: Leaves, watched: Sequence[str]) -> int:
         """Observe the output's leaves; which site fed the module is not known here."""
         module, shared = self.module(), self.shared
+        shared.replayed = True
         if module is None:
             return 0
         self.run(module, (), found.whole())
-        if self.dead or not watched:
+        if self.dead or not watched or shared.left_out():
             return 0
         if self.per_call and in_backward():
             shared.skip(f"{self.name}:grad", RECOMPUTED)
             return 0
-        call, phase = self._call_suffix(self.index), shared.current_phase()
-        return shared.pending.add(
-            {p: GradientHook(self, call + p, phase, shared.mask) for p in watched}
-        )
+        call, phase, mask = self.call_suffix(), shared.current_phase(), shared.forward.mask
+        with shared.lock:
+            return shared.pending.add(
+                {p: GradientHook(self, call + p, phase, mask) for p in watched}
+            )
 
     def replay_skip(self, path: str, reason: str) -> None:
         """Count a leaf that the op could not be given."""
-        self.shared.skip(f"{self.name}{self._call_suffix(self.index)}{path}", reason)
+        self.shared.skip(f"{self.name}{self.call_suffix()}{path}", reason)
 
     def replay_gradient(self, number: int, path: str, grad: Tensor) -> None:
         """Observe the gradient of a leaf of the call with this number."""
-        hook = self.shared.pending.take(number, path)
+        with self.shared.lock:
+            hook = self.shared.pending.take(number, path)
         if hook is not None:
             hook.run(grad)
         elif number:
@@ -262,7 +271,7 @@ class Slot(_Hook):
 
     def observe(self, module: nn.Module, args: Any, output: Any) -> None:
         """Hand the output's leaves to the kernel."""
-        reason = untraceable()
+        reason = untraceable() or self.shared.left_out()
         if reason is None:
             self.guarded(self._observe_output, module, args, output)
         else:
@@ -270,68 +279,81 @@ class Slot(_Hook):
 
     def observe_input(self, module: nn.Module, args: Any, kwargs: Mapping[str, Any]) -> None:
         """Read what goes in, before the module can overwrite it."""
-        if self.shared.active and not (self.dead or untraceable() or in_backward()):
+        shared = self.shared
+        if shared.active and not (self.dead or untraceable() or shared.left_out() or in_backward()):
             self.guarded(self._observe_input, module, args, kwargs)
 
     def guarded(self, work: Callable[..., None], *args: Any) -> None:
         """Do some work out of sight of function modes; an error turns the site off."""
+        forward = self.shared.forward
         try:
-            self.shared.busy = True
+            forward.busy = True
             with quiet():
                 work(*args)
         except Exception as error:
             self.shared.failed(self, error)
         finally:
-            self.shared.busy = False
+            forward.busy = False
+
+    def gave(self, forward: Forward, path: str, tensor: Tensor) -> None:
+        """Remember that a tensor came from here, while the forward runs."""
+        if forward.stack or forward.calls:
+            forward.producers[id(tensor)] = (self, path, weakref.ref(tensor))
+
+    def call_suffix(self, ahead: int = 0) -> str:
+        """Return how the call that runs in this thread is named; a pre-hook is one ahead."""
+        if not self.per_call:
+            return ""
+        return call_suffix(self.shared.forward.calls.get(self, 0) + ahead)
+
+    @property
+    def is_seen(self) -> bool:
+        """Whether anything of the module was observed."""
+        return any(leaf.observed for leaf in tuple(self.table.values()))
 
     def forget(self) -> None:
-        """Forget every leaf."""
+        """Forget every leaf, and that it was called or failed."""
+        self.calls, self.dead = 0, False
         self.table.clear()
         self.quick.clear()
         self.quick_gradients.clear()
 
     # ---- steps of an observation ---------------------------------------------------------------
 
-    def _count_call(self, args: Any) -> None:
-        if not self.entered:
-            self._begin_if_alone()
-        self.entered = False
-        self.calls += 1
-        if self.calls == 1:
-            self.shared.sought = max(0, self.shared.sought - 1)
-        self.index = self._next_index()
-        self.forward = self.shared.forward
-        self._find_source(args)
+    def _count_call(self, forward: Forward, args: Any) -> None:
+        shared = self.shared
+        if self not in forward.entered:
+            shared.begin_alone()
+        forward.entered.discard(self)
+        forward.count(self)
+        with shared.lock:
+            self.calls += 1
+            if self.calls == 1:
+                shared.sought = max(0, shared.sought - 1)
+        self._find_source(forward, args)
 
-    def _begin_if_alone(self) -> None:
-        """Give a call outside the model's forward a forward of its own."""
-        if self.shared.delimited and not self.shared.stack:
-            self.shared.begin_alone()
-
-    def _next_index(self) -> int:
-        return self.index + 1 if self.forward == self.shared.forward else 1
-
-    def _find_source(self, args: Any) -> None:
+    def _find_source(self, forward: Forward, args: Any) -> None:
         """Remember which site's tensor goes in: the same object as that site gave out."""
         if self.source is not None or not args:
             return
-        found = self.shared.producers.get(id(args[0]))
+        found = forward.producers.get(id(args[0]))
         if found is None:
             return
         slot, leaf, tensor = found
         if tensor() is not args[0]:
             return  # another tensor, at the address of one that is gone
         self.source = f"{slot.name}{leaf}"
-        axes = (entry.axis for key, entry in slot.table.items() if key[1:] == ("output", leaf))
-        self.inherits = next(axes, None)
+        with self.shared.lock:
+            axes = [entry.axis for key, entry in slot.table.items() if key[1:] == ("output", leaf)]
+        self.inherits = axes[0] if axes else None
 
     def _observe_output(self, module: nn.Module, args: Any, output: Any) -> None:
-        shared = self.shared
+        shared, forward = self.shared, self.shared.forward
         recompute = in_backward()  # of a checkpoint; reentrant ones take their gradients from it
         if not recompute:
-            self._count_call(args)
+            self._count_call(forward, args)
         phase = shared.current_phase()
-        call = self._call_suffix(self.index)
+        call = "" if recompute else self.call_suffix()
         for path, tensor in leaves(output):
             suffix = call + path
             reason = unreadable_part(tensor)
@@ -339,18 +361,18 @@ class Slot(_Hook):
                 shared.skip(self.name + suffix, reason)
                 continue
             if not recompute:
-                shared.producers[id(tensor)] = (self, suffix, weakref.ref(tensor))
+                self.gave(forward, suffix, tensor)
                 if "output" in shared.options.capture:
-                    self._add("output", suffix, module, tensor, phase, shared.mask)
+                    self._add("output", suffix, module, tensor, phase, forward.mask)
             if "grad" in shared.options.capture:
-                self._watch_gradient(suffix, tensor, phase, recompute)
+                self._watch_gradient(suffix, tensor, phase, forward.mask, recompute)
 
     def _observe_input(self, module: nn.Module, args: Any, kwargs: Mapping[str, Any]) -> None:
-        phase = self.shared.current_phase()
-        self._find_source(args)
-        self._begin_if_alone()
-        self.entered = True
-        call = self._call_suffix(self._next_index())
+        phase, forward = self.shared.current_phase(), self.shared.forward
+        self._find_source(forward, args)
+        self.shared.begin_alone()
+        forward.entered.add(self)
+        call = self.call_suffix(ahead=1)
         capture = self.shared.options.capture
         z = args[0] if args else None
         if (
@@ -359,7 +381,7 @@ class Slot(_Hook):
             and isinstance(z, Tensor)
             and not unreadable_part(z)
         ):
-            self._judge(call, module, z, phase)
+            self._judge(call, module, z, phase, forward.mask)
         if "input" not in capture:
             return
         for path, tensor in input_leaves(args, kwargs):
@@ -367,10 +389,7 @@ class Slot(_Hook):
             if reason is not None:
                 self.shared.skip(f"{self.name}{call}{path}:input", reason)
             else:
-                self._add("input", call + path, module, tensor, phase, self.shared.mask)
-
-    def _call_suffix(self, index: int) -> str:
-        return call_suffix(index) if self.per_call else ""
+                self._add("input", call + path, module, tensor, phase, forward.mask)
 
     def _add(
         self,
@@ -382,29 +401,108 @@ class Slot(_Hook):
         mask: Mask | None,
         scale: float | Tensor | None = None,
     ) -> None:
-        leaf = self._leaf(kind, suffix, module, tensor, phase)
-        x, axis = self._masked(plain(local(tensor)), leaf, mask)
-        self._check_width(leaf, x, axis)
-        leaf.kernel.observe(x, leaf.state, unit_axis=axis, step=self.shared.step, scale=scale)
-        if not (suffix or self.per_call):
+        for part in parts(tensor):
+            self._add_part(kind, suffix + part.path, module, part, phase, mask, scale)
+
+    def _add_part(
+        self,
+        kind: str,
+        suffix: str,
+        module: nn.Module,
+        part: Part,
+        phase: str,
+        mask: Mask | None,
+        scale: float | Tensor | None,
+    ) -> None:
+        shared, leaf = self.shared, self._leaf(kind, suffix, module, part, phase)
+        x, axis = self._masked(plain(local(part.values)), leaf, mask)
+        if leaf.state.custom:
+            self._add_with_custom(leaf, x, axis, scale)
+            return
+        with shared.lock:
+            self._hand_over(leaf, x, axis, scale, part.zeros)
+        if not (suffix or self.per_call) and shared.options.outside:
             if kind == "output":
                 self.quick[phase] = leaf
             elif kind == "grad":
                 self.quick_gradients[phase] = leaf
 
-    def _judge(self, suffix: str, module: nn.Module, z: Tensor, phase: str) -> None:
-        leaf = self._leaf("output", suffix, module, z, phase)
-        x, axis = self._masked(plain(local(z)), leaf, self.shared.mask)
-        self._check_width(leaf, x, axis)
-        leaf.kernel.judge(x, leaf.state, unit_axis=axis, step=self.shared.step)
+    def _hand_over(
+        self,
+        leaf: Leaf,
+        x: Tensor,
+        axis: int | None,
+        scale: float | Tensor | None,
+        zeros: int = 0,
+    ) -> None:
+        """Hand a tensor to the kernel; called with the lock."""
+        self._fit(leaf, x, axis)
+        self.shared.observed = leaf.observed = True
+        leaf.ahead = False
+        step, state = self.shared.step, leaf.state
+        repeats.observe(leaf.kernel, x, state, unit_axis=axis, step=step, scale=scale, zeros=zeros)
 
-    def _watch_gradient(self, suffix: str, tensor: Tensor, phase: str, recompute: bool) -> None:
+    def _add_with_custom(
+        self, leaf: Leaf, x: Tensor, axis: int | None, scale: float | Tensor | None
+    ) -> None:
+        """Hand a tensor to the kernel and to the user's own statistics, in the same window.
+
+        These work on copies and not under the lock, since they may wait for another thread. Where
+        that was quicker, or the window has closed meanwhile, they work again.
+        """
+        with self.shared.lock:
+            self._fit(leaf, x, axis)
+        values, done = x if scale is None else x.double() / scale, False
+        while not done:
+            version, drafts = self._drafted(leaf, values, axis)
+            with self.shared.lock:
+                done = leaf.version == version
+                if done:
+                    self._hand_over(leaf, x, axis, scale)
+                    leaf.keep(drafts)
+
+    def _drafted(self, leaf: Leaf, x: Tensor, axis: int | None) -> tuple[int, dict[Kind, Tensor]]:
+        """Return copies of the user's own statistics with a tensor added, and their version.
+
+        An error turns that statistic off here.
+        """
+        with self.shared.lock:
+            version, drafts = leaf.drafts()
+        for kind in tuple(drafts):
+            try:
+                kind.update(kind.views(drafts[kind]), x, axis)
+            except Exception as error:
+                if self.shared.options.strict:
+                    raise
+                del drafts[kind]
+                with self.shared.lock:
+                    leaf.drop(kind, error)
+                what = f"{kind.name} of {leaf.site.key}"
+                logger.warning("%s is not recorded any more: %s", what, error, exc_info=error)
+        return version, drafts
+
+    def _judge(
+        self, suffix: str, module: nn.Module, z: Tensor, phase: str, mask: Mask | None
+    ) -> None:
+        shared = self.shared
+        for part in parts(z):
+            leaf = self._leaf("output", suffix + part.path, module, part, phase)
+            x, axis = self._masked(plain(local(part.values)), leaf, mask)
+            with shared.lock:
+                shared.observed = leaf.ahead = True
+                self._fit(leaf, x, axis)
+                step, state = shared.step, leaf.state
+                repeats.judge(leaf.kernel, x, state, unit_axis=axis, step=step, zeros=part.zeros)
+
+    def _watch_gradient(
+        self, suffix: str, tensor: Tensor, phase: str, mask: Mask | None, recompute: bool
+    ) -> None:
         if not has_gradient(tensor):
             return
         if recompute and self.per_call:
             self.shared.skip(f"{self.name}:grad", RECOMPUTED)
         else:
-            watch_gradient(tensor, GradientHook(self, suffix, phase, self.shared.mask))
+            watch_gradient(tensor, GradientHook(self, suffix, phase, mask))
 
     def _masked(self, x: Tensor, leaf: Leaf, mask: Mask | None) -> tuple[Tensor, int | None]:
         """Leave masked samples out; the mask's axes are the first ones beside the units'."""
@@ -420,8 +518,11 @@ class Slot(_Hook):
             return x, axis
         return x.flatten(0, len(shape) - 1).index_select(0, keep.to(x.device)), axis
 
-    def _check_width(self, leaf: Leaf, x: Tensor, axis: int | None) -> None:
-        """Pool the units from now on if their number changed."""
+    def _fit(self, leaf: Leaf, x: Tensor, axis: int | None) -> None:
+        """Move with the model; pool the units from now on if their number changed."""
+        if leaf.state.device != x.device:
+            leaf.state.to(x.device)
+            leaf.kernel = self.shared.kernel_for(x)
         if not leaf.units:
             return
         if axis is not None and x.dim() > max(axis, 0) and x.shape[axis] == leaf.units:
@@ -432,20 +533,17 @@ class Slot(_Hook):
 
     # ---- making a site ----------------------------------------------------------------------
 
-    def _leaf(self, kind: str, suffix: str, module: nn.Module, tensor: Tensor, phase: str) -> Leaf:
-        self.shared.observed = True
+    def _leaf(self, kind: str, suffix: str, module: nn.Module, part: Part, phase: str) -> Leaf:
         leaf = self.table.get((phase, kind, suffix))
         if leaf is None:
-            leaf = self._make_leaf(kind, suffix, module, tensor, phase)
-        elif leaf.state.device != tensor.device:
-            leaf.state.to(tensor.device)  # the model moved
-            leaf.kernel = self.shared.kernel_for(tensor)
+            made = self._make_leaf(kind, suffix, module, part)  # may run an activation
+            with self.shared.lock:
+                leaf = self.table.setdefault((phase, kind, suffix), made)
+                leaf.state.coarsen(self.shared.coarsest)
         return leaf
 
-    def _make_leaf(
-        self, kind: str, suffix: str, module: nn.Module, tensor: Tensor, phase: str
-    ) -> Leaf:
-        options = self.shared.options
+    def _make_leaf(self, kind: str, suffix: str, module: nn.Module, part: Part) -> Leaf:
+        options, tensor = self.shared.options, part.values
         judged = kind == "output" and self.activation is not None
         activation = self.activation if judged else None
         site = Site(
@@ -456,40 +554,44 @@ class Slot(_Hook):
             None if activation is None else activation.key,
             self.source,
             self.order,
-            self.shared.places.setdefault((self.name, kind, suffix), len(self.shared.places)),
-            str(tensor.dtype).removeprefix("torch."),
+            self.shared.place(self.name, kind, suffix),
+            str(part.dtype).removeprefix("torch."),
             trainable(module),
             kind == "grad" and self.shared.grad_scale is not None,
         )
         known = self.shared.axes
         inherits = self.inherits if self.inherits is not None else known.get(tuple(tensor.shape))
-        axis = known[tuple(tensor.shape)] = unit_axis(module, tensor, inherits)
-        part = units_of(tensor, axis)
+        axis = None
+        if not part.pooled:
+            axis = known[tuple(tensor.shape)] = unit_axis(module, tensor, inherits)
+        mine = units_of(tensor, axis)
         width = 0 if axis is None else tensor.shape[axis]
         notes = {}
         if inherits is None and axis is not None and not knows_units(module, tensor):
             notes["axis"] = f"axis {axis} of shape {tuple(tensor.shape)} is taken for the units'"
         if kind == "output" and self.reason:
             notes["activation"] = self.reason
-        if axis is None:
+        if part.pooled:
+            notes["units"] = part.pooled
+        elif axis is None:
             notes["units"] = f"a tensor of {tensor.dim()} dimensions has no units here"
         elif width > MAX_UNITS:
             notes["units"] = f"{width} units are more than {MAX_UNITS}"
-        elif isinstance(part, str):
-            notes["units"] = part
+        elif isinstance(mine, str):
+            notes["units"] = mine
         units = 0 if "units" in notes or axis is None else local(tensor).shape[axis]
+        shard = mine if isinstance(mine, Units) and units else None
+        own = () if shard or part.pooled else lookup(options.statistics, site.key, ())
         spec = Spec(
             resolution=min(lookup(options.resolution, site.key, 3), self.shared.coarsest),
             width=max(units, 1),
             gate=make_gate(activation, options.saturation_slope),
             asymptote=activation is not None and activation.ends_at_one,
             edges=lookup(options.edges, site.key),
+            custom=kinds(own, units, notes),
         )
         state, kernel = State(spec, tensor.device), self.shared.kernel_for(tensor)
-        shard = part if isinstance(part, Units) and units else None
-        leaf = Leaf(site, state, kernel, axis, activation, units, notes, shard)
-        self.table[phase, kind, suffix] = leaf
-        return leaf
+        return Leaf(site, state, kernel, axis, activation, units, notes, shard)
 
 
 class InputHook(_Hook):
@@ -518,7 +620,7 @@ class InputHook(_Hook):
 
     def replay_skip(self, path: str, reason: str) -> None:
         """Count a leaf that the op could not be given."""
-        call = self.slot._call_suffix(self.slot._next_index())
+        call = self.slot.call_suffix(ahead=1)
         self.slot.shared.skip(f"{self.slot.name}{call}{path}:input", reason)
 
 
@@ -552,10 +654,20 @@ class GradientHook(_Hook):
         ):
             return _Hook.__call__(self, grad)
         leaf = slot.quick_gradients.get(self.phase)
-        if leaf is None or not slot.repeats(leaf, grad):
+        if leaf is None:
             return self.run(grad)
-        self.fired = True
-        return None
+        lock = shared.lock
+        try:
+            lock.acquire()  # as in `Slot`
+            plan = leaf.state.plan
+            seen = plan is not None and plan.repeat(grad, leaf.state, leaf.axis, shared.step)
+            if seen:
+                self.fired = shared.observed = True
+            lock.release()
+        except BaseException as error:
+            shared.broke_off(slot, error)
+            return None
+        return None if seen else self.run(grad)
 
     def run(self, grad: Tensor) -> None:
         """Observe a gradient."""
@@ -602,13 +714,12 @@ class EnterHook(_Hook):
         return 0
 
     def _enter(self, begin: Callable[[], None]) -> None:
-        shared = self.slot.shared
-        if self.is_root and shared.stack:
-            shared.end()  # the last forward was interrupted
-        if not shared.stack:
+        forward = self.slot.shared.forward
+        if self.is_root and forward.stack:
+            forward.end()  # it was interrupted
+        if not forward.stack:
             begin()
-        shared.stack.append(self.slot)
-        self.slot.functional_calls.clear()
+        forward.enter(self.slot)
 
 
 class ExitHook(_Hook):
@@ -634,13 +745,9 @@ class ExitHook(_Hook):
         return 0
 
     def _leave(self) -> None:
-        shared = self.slot.shared
-        if self.slot not in shared.stack or in_backward():
-            return
-        while shared.stack.pop() is not self.slot:
-            pass
-        if not shared.stack:
-            shared.end()
+        forward = self.slot.shared.forward
+        if not in_backward() and forward.leave(self.slot):
+            forward.end()
 
 
 def register(
@@ -658,7 +765,7 @@ def register(
     if delimits:
         # An interrupted forward of the root ends when its next one begins, unless a function mode
         # waits. Compiled code is made anew for each number of a hook that is always called.
-        always = slot.shared.mode is not None or not is_root
+        always = slot.shared.make_mode is not None or not is_root
         yield module.register_forward_hook(_enrolled(ExitHook(slot)), always_call=always)
 
 

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from actstats import activations
 from actstats.activations import Activation
+from actstats.custom import Custom, kind_from_json, kind_to_json
 from actstats.gate import Judged
 from actstats.histogram import AsymptoteHistogram, BitHistogram
 from actstats.moments import Moments
@@ -33,6 +34,10 @@ def pack(stats: TensorStats) -> dict[str, Any]:
             value = torch.from_numpy(value)
         elif isinstance(value, Activation):
             value = value.key
+        elif f.name == "custom":
+            value = [
+                [kind_to_json(one.kind), torch.from_numpy(one.values)] for one in value.values()
+            ]
         elif isinstance(value, Mapping):
             value = dict(value)
         elif hasattr(value, "__dataclass_fields__"):
@@ -67,6 +72,8 @@ def unpack(packed: Mapping[str, Any]) -> TensorStats:
         values["linear"] = values["linear"].numpy()
     if values["edges"] is not None:
         values["edges"] = tuple(values["edges"])
+    found = ((kind_from_json(told), words.numpy()) for told, words in values.pop("custom", ()))
+    values["custom"] = {kind.name: Custom(kind, words) for kind, words in found}
     if values["activation"] is not None:
         values["activation"] = activations.activation_from_key(values["activation"])
     return TensorStats(**values)

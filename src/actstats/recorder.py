@@ -16,9 +16,11 @@ from torch.nn.modules.linear import NonDynamicallyQuantizableLinear
 from torch.utils.hooks import RemovableHandle
 
 from actstats import activations, arguments, kernels
-from actstats._torch import compiled_as_they_are
+from actstats._torch import compiled_as_they_are, has_forward_hooks, run_by_others_code
+from actstats.custom import Statistic
 from actstats.functional import FunctionalMode
 from actstats.hooks import Slot, register
+from actstats.liveness import PATIENCE, Liveness
 from actstats.metadata import about
 from actstats.packing import unpack_window
 from actstats.recording import (
@@ -42,8 +44,11 @@ from actstats.sites import (
 )
 from actstats.stats import TensorStats
 from actstats.summary import Summary
+from actstats.text import listed
 
 if TYPE_CHECKING:
+    from torch.optim import Optimizer
+
     from actstats.log.live import Log
 
 __all__ = ["ActivationRecorder"]
@@ -61,6 +66,16 @@ class ActivationRecorder(Mapping[str, TensorStats]):
     :class:`TensorStats`; ``recorder["act3"]`` is that module's output, ``recorder["fc3:grad"]``
     (or ``recorder["fc3", "grad"]``) the gradient with respect to it, ``recorder["fc1:input"]``
     what goes in. Reading includes the open window.
+
+    Tensors inside tuples, lists, dicts, dataclasses and packed sequences are sites by their path
+    (``name[1][0]``), complex ones by ``name['real']`` and ``name['imag']``. Nested, sparse and
+    quantised tensors are read as the numbers that they stand for. Integers, and what else cannot
+    be read, are counted in :attr:`skipped` with the reason.
+
+    Hooks run in the order in which they were registered: where one of yours changes an output,
+    attach the recorder after it, to see what the next module receives. Modules that run inside a
+    backward are taken for the recompute of a checkpoint and not counted, a forward called by your
+    own gradient hook too.
 
     Parameters
     ----------
@@ -96,9 +111,15 @@ class ActivationRecorder(Mapping[str, TensorStats]):
     per_call : str or sequence of str, optional
         Patterns of modules whose calls within a forward are kept apart, as ``name#1`` ...
         ``name#8`` and ``name#9+``.
+    outside : bool, default True
+        Also observe calls that the model's own forward does not make: ``net.encoder(x)``, or
+        another model that shares a module. False counts them as skipped.
     grad_scaler : GradScaler, optional
         Gradients are divided by its scale before they are recorded. A number may be set as
         ``recorder.grad_scale`` before backward instead.
+    statistics : Statistic, list of these or mapping of str to these, optional
+        Statistics of your own (:mod:`actstats.statistics`), of all outputs or by site pattern;
+        the first pattern that matches wins.
     budget : int, default 256 MiB
         Bytes for all state and windows together. What does not fit is dropped in a fixed order
         (units of old windows, then histogram resolution, never counts or moments) and
@@ -149,7 +170,9 @@ class ActivationRecorder(Mapping[str, TensorStats]):
         edges: Mapping[str, Any] | None = None,
         saturation_slope: float = 0.05,
         per_call: str | Sequence[str] | None = None,
+        outside: bool = True,
         grad_scaler: Any = None,
+        statistics: Statistic | Sequence[Statistic] | Mapping[str, Any] | None = None,
         budget: int = 256 * 2**20,
         kernel: str | None = None,
         strict: bool = False,
@@ -165,13 +188,21 @@ class ActivationRecorder(Mapping[str, TensorStats]):
             per_call=arguments.patterns("per_call", per_call),
             saturation_slope=arguments.share("saturation_slope", saturation_slope),
             strict=strict,
+            statistics=arguments.statistics(statistics),
+            outside=bool(outside),
         )
         self._shared = Shared(options, None if kernel is None else kernels.choose(kernel))
         self._shared.grad_scale = arguments.grad_scale(grad_scaler)
         self._entered = 0
         self._choose_modules(model, include, exclude)
+        if not (outside or self._shared.delimited):
+            raise ValueError(
+                "`outside=False` needs a module that tells where forwards begin: give a model, or "
+                "a mapping in which one module contains the others."
+            )
         self._handles: list[RemovableHandle] = []
         self._unseen: dict[Slot, int] = {}  # compiled before the hooks came; calls until then
+        self._shadowed: dict[str, None] = {}  # run by code that was compiled for an equal model
         self._run = Run(
             self._shared, every=every, fixed=window, budget=budget, log=_opened(log, budget)
         )
@@ -186,6 +217,8 @@ class ActivationRecorder(Mapping[str, TensorStats]):
                 f"got {type(model).__name__}."
             )
         modules, self._aliases = named_sites(model)
+        trees = model if isinstance(model, Mapping) else {"": model}
+        self._trees = [(name, weakref.ref(tree)) for name, tree in trees.items()]
         if isinstance(model, Mapping):
             observed = selected(modules, "*" if include is None else include, exclude)
         else:
@@ -196,6 +229,8 @@ class ActivationRecorder(Mapping[str, TensorStats]):
             self._shared.off[name] = "scripted modules take no hooks"
             del observed[name]
         self._shared.root = weakref.ref(root)
+        self._whole = isinstance(model, nn.Module)
+        self._liveness = Liveness(modules, include, exclude)
         self._modules: list[tuple[weakref.ref[nn.Module], Slot, bool, bool]] = []
         for order, (name, module) in enumerate(modules.items()):
             is_observed = name in observed
@@ -221,7 +256,8 @@ class ActivationRecorder(Mapping[str, TensorStats]):
     def _make_slot(self, name: str, order: int, module: nn.Module) -> Slot:
         activation = activations.activation_of(module)
         reason = "" if activation is not None else activations.why_not(module)
-        return Slot(self._shared, name, order, type(module).__name__, activation, reason)
+        kind = getattr(module, "cls_to_become", None) or type(module)  # of lazy modules
+        return Slot(self._shared, name, order, kind.__name__, activation, reason)
 
     # ---- life cycle ----------------------------------------------------------------------------
 
@@ -235,14 +271,16 @@ class ActivationRecorder(Mapping[str, TensorStats]):
         if self.attached:
             return self
         shared = self._shared
-        if self._functional and shared.mode is None:
-            shared.mode = FunctionalMode(shared)
+        shared.make_mode = FunctionalMode if self._functional else None
+        shared.hooked = True
         root = shared.root()
         self._unseen = {slot: slot.calls for slot in self._compiled_before()}
         if self._unseen:
             logger.warning("%s", self._unseen_note())
         for reference, slot, observed, delimits in self._modules:
             module = reference()
+            if module is None and root is not None:
+                continue  # it was taken out of the model
             if module is None:
                 self.detach()
                 raise RuntimeError("the model is gone: keep a reference to it while recording.")
@@ -255,6 +293,8 @@ class ActivationRecorder(Mapping[str, TensorStats]):
                 is_root=module is root,
                 deep=deep,
             )
+        for watch in self._run.updates.watches:
+            self._handles += watch.register()
         return self
 
     def _compiled_before(self) -> Iterator[Slot]:
@@ -268,9 +308,14 @@ class ActivationRecorder(Mapping[str, TensorStats]):
                     yield hookless[id(inner)]
 
     def _hookless(self) -> Iterator[tuple[nn.Module, Slot]]:
+        return (
+            (module, slot) for module, slot in self._observed() if not has_forward_hooks(module)
+        )
+
+    def _observed(self) -> Iterator[tuple[nn.Module, Slot]]:
         for reference, slot, observed, _ in self._modules:
             module = reference()
-            if module is not None and observed and not module._forward_hooks:
+            if module is not None and observed:
                 yield module, slot
 
     def _unseen_note(self) -> str:
@@ -278,11 +323,57 @@ class ActivationRecorder(Mapping[str, TensorStats]):
         names = [slot.name for slot, calls in self._unseen.items() if slot.calls == calls]
         if not names:
             return ""
-        more = f" and {len(names) - 8} more" if len(names) > 8 else ""
         return (
-            f"not seen, since compiled before the recorder was attached: {', '.join(names[:8])}"
-            f"{more}; attach before the first call, or call torch.compiler.reset() after attaching"
+            f"not seen, since compiled before the recorder was attached: {listed(names)}; "
+            "attach before the first call, or call torch.compiler.reset() after attaching"
         )
+
+    def _shadowed_note(self) -> str:
+        """Say which modules ran without their hooks for an equal one's sake; empty if none did."""
+        if not self._shadowed:
+            return ""
+        return (
+            "seen only in part, since torch runs what it compiled for an equal model without a "
+            f"recorder: {listed(list(self._shadowed))}; set torch._dynamo.config."
+            "skip_nnmodule_hook_guards = False before the first call, or record both models"
+        )
+
+    def _new_note(self) -> str:
+        """Say which modules came after the recorder, and what to do; empty if none did."""
+        names = self._liveness.newcomers(self._shared.root() if self._whole else None)
+        if not names:
+            return ""
+        return (
+            "not seen, since put into the model after the recorder was made: "
+            f"{listed(names)}; make a new recorder to see them"
+        )
+
+    def _silent_note(self) -> str:
+        """Say which modules with parameters were never called so far; empty if that is known."""
+        if self._liveness.is_patient(self._run.every):
+            return ""
+        known = {slot.name for slot in self._unseen} | set(self._read_by_others())
+        silent = self._uncalled().items()
+        names = [name for name, use in silent if use != "none" and name not in known]
+        return f"never called in {PATIENCE} steps or more: {listed(names)}" if names else ""
+
+    def _look(self) -> None:
+        """Say once, in the log, what is not seen."""
+        self._find_shadowed()
+        for note in (self._shadowed_note(), self._new_note(), self._silent_note()):
+            if note and self._liveness.is_unsaid(note):
+                logger.warning("%s", note)
+
+    def _find_shadowed(self) -> None:
+        """Look for modules that code runs which was compiled for an equal module without hooks."""
+        is_eager = not self._shared.replayed and any(slot.calls for slot in self._shared.slots)
+        if is_eager or not self.attached:
+            return
+        names = {id(m): slot.name for m, slot in self._observed() if slot not in self._unseen}
+        roots = [reference() for reference, *_ in self._modules]
+        trees = {id(m): m for root in roots if root is not None for m in root.modules()}
+        for module in run_by_others_code(trees.values()):
+            self._shadowed |= {names[id(m)]: None for m in module.modules() if id(m) in names}
 
     def detach(self) -> None:
         """Remove every hook; what was recorded stays. May be called twice.
@@ -302,9 +393,61 @@ class ActivationRecorder(Mapping[str, TensorStats]):
         if not self._entered:
             self.detach()
 
+    def watch(self, optimizer: Optimizer, *, every: int = 10) -> ActivationRecorder:
+        """Record how far the steps of an optimizer move the weights; return the recorder.
+
+        Each window then has a scalar ``update_ratio/<parameter>`` for every matrix and kernel: the
+        rms of the update over the weight's, by which :func:`actstats.diagnose` judges the
+        learning rate. The hooks on the optimizer come and go with those on the model. They change
+        no step, and wait for no device.
+
+        Parameters
+        ----------
+        optimizer : Optimizer
+            Of torch, or one that wraps such a one as its ``optimizer``; held weakly.
+        every : int, default 10
+            Steps of the optimizer between two that are measured, beginning with the first. One
+            that is measured costs a copy of the watched weights, in memory too, and three passes
+            over them.
+
+        Raises
+        ------
+        TypeError
+            If it is no torch optimizer.
+        ValueError
+            If it is watched already, or holds no parameter of the model.
+
+        Notes
+        -----
+        Not measured: steps that a gradient scaler leaves out, parameters without a gradient,
+        a step that is itself compiled, and weights of which other ranks have other parts. Of
+        those the notes of :meth:`summary` tell the last two.
+
+        Examples
+        --------
+        >>> import torch
+        >>> from actstats import ActivationRecorder, make_mlp
+        >>> net = make_mlp(2, [8], 1)
+        >>> optimizer = torch.optim.SGD(net.parameters(), lr=0.1)
+        >>> with ActivationRecorder(net).watch(optimizer) as recorder:
+        ...     net(torch.ones(64, 2)).square().mean().backward()
+        ...     optimizer.step()
+        ...     recorder.step()
+        >>> list(recorder.latest.scalars)
+        ['update_ratio/fc1.weight', 'update_ratio/out.weight']
+        """
+        every = arguments.positive("every", every)
+        watch = self._run.updates.add(optimizer, self._trees, self._shared, every)
+        if self.attached:
+            self._handles += watch.register()
+        return self
+
     @contextmanager
     def paused(self) -> Iterator[None]:
-        """Remove the hooks for a while, really: export, whole-model saves, fused fast paths."""
+        """Remove the hooks for a while, really: export, whole-model saves, fused fast paths.
+
+        For all threads; best while none of them runs the model.
+        """
         was_attached = self.attached
         _remove_all(self._handles, self._shared)
         try:
@@ -315,7 +458,7 @@ class ActivationRecorder(Mapping[str, TensorStats]):
 
     @contextmanager
     def phase(self, name: str) -> Iterator[None]:
-        """Record forwards under a phase of this name instead of train or eval."""
+        """Record forwards, of all threads, under a phase of this name instead of train or eval."""
         if not isinstance(name, str) or not name:
             raise ValueError(f"`name` must be a non-empty string; got {name!r}.")
         before, self._shared.phase = self._shared.phase, name
@@ -325,7 +468,7 @@ class ActivationRecorder(Mapping[str, TensorStats]):
             self._shared.phase = before
 
     def mask(self, samples: Tensor) -> None:
-        """Leave samples out of the next forward: padding tokens, say.
+        """Leave samples out of the calling thread's next forward: padding tokens, say.
 
         Parameters
         ----------
@@ -347,9 +490,7 @@ class ActivationRecorder(Mapping[str, TensorStats]):
                 f"(for an attention mask: `attention_mask == 0`); got {got}."
             )
         keep = (~samples.detach()).flatten().nonzero().flatten()
-        self._shared.mask = (tuple(samples.shape), keep)
-        self._shared.steady = False
-        self._shared.mask_used = False
+        self._shared.set_mask((tuple(samples.shape), keep))
 
     @property
     def metadata(self) -> dict[str, Any]:
@@ -386,10 +527,10 @@ class ActivationRecorder(Mapping[str, TensorStats]):
         ValueError
             If ``step`` goes backwards or a scalar is no number.
         """
-        if step is not None:
-            self._run.go_to(step)
         given = {name: Scalar.of(arguments.number(name, value)) for name, value in scalars.items()}
-        self._run.end_step(given)
+        self._run.end_step(given, step)
+        if self._liveness.is_due():
+            self._look()
 
     def on_window(self, listener: Callable[[Window], None]) -> Callable[[], None]:
         """Call a function with each window that closes from now on, inside :meth:`step`.
@@ -406,13 +547,15 @@ class ActivationRecorder(Mapping[str, TensorStats]):
             Call it to stop.
         """
         listeners = self._run.listeners
-        listeners.append(listener)
-        self._run.watch()
+        with self._shared.ending:
+            listeners.append(listener)
+            self._run.watch()
 
         def stop() -> None:
-            if listener in listeners:
-                listeners.remove(listener)
-            self._run.watch()
+            with self._shared.ending:
+                if listener in listeners:
+                    listeners.remove(listener)
+                self._run.watch()
 
         return stop
 
@@ -444,7 +587,7 @@ class ActivationRecorder(Mapping[str, TensorStats]):
         silent = [
             Site(slot.name, order=slot.order)
             for slot in self._shared.slots
-            if not slot.table and "output" in self._shared.options.capture
+            if not slot.is_seen and "output" in self._shared.options.capture
         ]
         every = sorted((*known.values(), *silent), key=site_order)
         return tuple(dict.fromkeys(site.key for site in every))
@@ -452,22 +595,13 @@ class ActivationRecorder(Mapping[str, TensorStats]):
     def __getitem__(self, key: str | tuple[str, str]) -> TensorStats:
         name, kind = split_key(reading_key(key, self))
         site = join_key((self._resolve(name), kind))
-        parts = list(self._parts(site))
+        parts = self._run.parts(site)
         if parts:
             phase = default_phase(seen for seen, _ in parts)
             return sum((s for seen, s in parts if seen == phase), start=TensorStats.empty())
         if any(self._resolve(name) == slot.name for slot in self._shared.slots):
             raise KeyError(self._why_absent(site, kind))
         raise KeyError(f"no site {site!r} is recorded{close_matches(site, self.sites)}")
-
-    def _parts(self, site: str) -> Iterator[tuple[str, TensorStats]]:
-        """Yield one site's statistics with their phases, closed windows first."""
-        for window in (*self._run.windows.leading, *self._run.carried):
-            if site in window.stats:
-                yield window.phase, window.stats[site]
-        for phase, leaf in self._shared.leaves():
-            if leaf.site.key == site and leaf.state.calls:
-                yield phase, leaf.snapshot(self._shared.options.saturation_slope)
 
     def _resolve(self, name: str) -> str:
         """Return the canonical name of an alias, its leaf kept."""
@@ -501,13 +635,19 @@ class ActivationRecorder(Mapping[str, TensorStats]):
         return self.recording.select(**choice)
 
     def never_called(self) -> tuple[str, ...]:
-        """Return observed modules whose forward has not run: used functionally, or dead code."""
+        """Return observed modules whose forward has not run: used functionally, or dead code.
+
+        After 8 observed steps the recorder logs those that have parameters, once.
+        """
         return tuple(slot.name for slot in self._shared.slots if not slot.calls)
+
+    def _read_by_others(self) -> Iterator[str]:
+        """Return modules whose parameters others use, as torch made them: they are never called."""
+        return (slot.name for m, slot in self._observed() if isinstance(m, _READ_BY_OTHERS))
 
     def _uncalled(self) -> dict[str, str]:
         """Return modules that were not called, with what is known of their parameters."""
-        modules = ((m(), slot) for m, slot, observed, _ in self._modules if observed)
-        silent = [(m, slot.name) for m, slot in modules if m is not None and not slot.calls]
+        silent = [(m, slot.name) for m, slot in self._observed() if not slot.calls]
         root = self._shared.root()
         if not silent or root is None:
             return {}
@@ -521,19 +661,24 @@ class ActivationRecorder(Mapping[str, TensorStats]):
 
     def summary(self) -> Summary:
         """Return a table of every site with what was dropped, skipped or never called."""
+        self._find_shadowed()
         ran = {leaf.kernel.NAME for _, leaf in self._shared.leaves()}
         return Summary(self.recording, kernel=", ".join(sorted(ran)) or "none has run")
 
     def _notes(self) -> tuple[str, ...]:
-        notes = [f"turned off: {name} ({reason})" for name, reason in self._shared.off.items()]
-        notes += filter(None, [self._unseen_note()])
+        off = dict(self._shared.off)
+        notes = [f"turned off: {name} ({reason})" for name, reason in off.items()]
+        notes += filter(None, [self._unseen_note(), self._shadowed_note(), self._new_note()])
+        if self._shared.forked:
+            notes.append("nothing is recorded in a process forked from the one that records")
         silent = self.never_called()
         if silent:
             notes.append(f"never called: {', '.join(silent)}")
         notes += [
-            f"skipped {count} x {site}: {reason}"
-            for (site, reason), count in self._shared.skipped.items()
+            f"skipped {count} x {site}: {reason}" for (site, reason), count in self.skipped.items()
         ]
+        if self._shared.steps:
+            notes += [f"no step of the watched {o} was seen" for o in self._run.updates.unseen()]
         notes += [f"no site matches the pattern {pattern!r}" for pattern in self._idle_patterns()]
         dropped = self._run.windows.dropped
         if dropped:
@@ -586,14 +731,15 @@ class ActivationRecorder(Mapping[str, TensorStats]):
 
     def reset(self) -> None:
         """Forget everything recorded; the hooks stay as they are."""
-        for slot in self._shared.slots:
-            slot.forget()
-            slot.calls = 0
-            slot.dead = False
-            self._shared.off.pop(slot.name, None)
-        self._shared.skipped.clear()
-        self._shared.coarsest = 7
-        self._run.forget()
+        shared = self._shared
+        with shared.ending, shared.lock:
+            for slot in shared.slots:
+                slot.forget()
+                shared.off.pop(slot.name, None)
+            shared.skipped.clear()
+            shared.coarsest = 7
+            self._liveness.steps = 0
+            self._run.forget()
 
     def state_dict(self) -> dict[str, Any]:
         """Return what a resumed run needs, as numbers, strings and tensors.
@@ -606,7 +752,7 @@ class ActivationRecorder(Mapping[str, TensorStats]):
             "edges": {k: list(v) for k, v in self._shared.options.edges.items()},
             "saturation_slope": self._shared.options.saturation_slope,
             "calls": {slot.name: slot.calls for slot in self._shared.slots},
-            "skipped": [[*key, count] for key, count in self._shared.skipped.items()],
+            "skipped": [[*key, count] for key, count in self.skipped.items()],
             **self._run.state(),
         }
 
@@ -622,12 +768,14 @@ class ActivationRecorder(Mapping[str, TensorStats]):
         self._check_state(state)
         closed = [unpack_window(packed) for packed in state["closed"]]
         carried = [unpack_window(packed) for packed in state["open"]]
-        self.reset()
-        self._run.resume(state, closed, carried)
-        for slot in self._shared.slots:
-            slot.calls = state["calls"].get(slot.name, 0)
-        self._shared.seek()
-        self._shared.skipped.update({(site, why): n for site, why, n in state["skipped"]})
+        shared = self._shared
+        with shared.ending, shared.lock:
+            self.reset()
+            self._run.resume(state, closed, carried)
+            for slot in shared.slots:
+                slot.calls = state["calls"].get(slot.name, 0)
+            shared.seek()
+            shared.skipped.update({(site, why): n for site, why, n in state["skipped"]})
 
     def _module_names(self) -> list[str]:
         return [slot.name for _, slot, observed, _ in self._modules if observed]
@@ -658,7 +806,7 @@ class ActivationRecorder(Mapping[str, TensorStats]):
 
 
 def _use_of_parameters(module: nn.Module, trained: bool) -> str:
-    own = [p for p in module._parameters.values() if p is not None]
+    own = list(module.parameters(recurse=False))
     if not own:
         return "none"
     if any(p.grad is not None for p in own) or isinstance(module, _READ_BY_OTHERS):
@@ -686,7 +834,8 @@ def _remove_all(handles: list[RemovableHandle], shared: Shared) -> None:
     for handle in handles:
         handle.remove()
     handles.clear()
-    shared.end()
+    shared.hooked = False
+    shared.forward.end()
 
 
 def _end(handles: list[RemovableHandle], shared: Shared, run: Run) -> None:

@@ -7,6 +7,7 @@ import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial, reduce
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -189,16 +190,29 @@ class Window(Mapping[str, TensorStats]):
         ValueError
             If there is no such figure.
         """
-        if name not in FIGURES:
-            raise ValueError(f"`figure` must be one of {FIGURES}; got {name!r}.")
         sites, found = self.figures
+        require_figure(name, tuple(found))
         return dict(zip(sites, found[name].tolist(), strict=True))
 
     @cached_property
     def figures(self) -> tuple[tuple[str, ...], dict[str, NDArray[np.float64]]]:
-        """The sites that saw something, and by its name every figure of all of them, shape (S,)."""
+        """The sites that saw something, and by its name every figure of all of them, shape (S,).
+
+        Figures of the user's own statistics are the last.
+        """
         table = SiteTable.from_stats(self.stats)
         return tuple(table), figures(table)
+
+    @property
+    def figure_names(self) -> tuple[str, ...]:
+        """Names of all figures: ``actstats.stats.FIGURES``, then those of the user's own."""
+        if isinstance(self.stats, SiteTable):
+            kinds = self.stats.columns.kinds
+        else:
+            own = (stats.custom.values() for stats in self.stats.values())
+            kinds = tuple(one.kind for one in chain.from_iterable(own))
+        names = (name for kind in kinds for name in kind.statistic.figure_names)
+        return tuple(dict.fromkeys((*FIGURES, *names)))
 
     def map(self, change: Any) -> Window:
         """Return the window with ``change(stats)`` for each site's statistics."""
@@ -287,6 +301,12 @@ class Recording(Mapping[str, TensorStats]):
         return tuple(dict.fromkeys(window.phase for window in self.windows))
 
     @property
+    def figure_names(self) -> tuple[str, ...]:
+        """Names of all figures: ``actstats.stats.FIGURES``, then those of the user's own."""
+        names = (name for window in self.windows for name in window.figure_names)
+        return tuple(dict.fromkeys((*FIGURES, *names)))
+
+    @property
     def nbytes(self) -> int:
         """Memory held by the statistics, in bytes."""
         return sum(window.nbytes for window in self.windows)
@@ -340,7 +360,7 @@ class Recording(Mapping[str, TensorStats]):
         Parameters
         ----------
         figure : str
-            One of ``actstats.stats.FIGURES``: ``"saturated_fraction"``, ``"std"`` ...
+            One of :attr:`figure_names`: ``"saturated_fraction"``, ``"std"`` ...
         site : str or sequence of str, optional
             Patterns of sites, as :meth:`select` takes them; None: all.
         phase : str, optional
@@ -353,10 +373,12 @@ class Recording(Mapping[str, TensorStats]):
         KeyError
             If nothing matches ``site`` or ``phase``.
         """
-        if figure not in FIGURES:
-            raise ValueError(f"`figure` must be one of {FIGURES}; got {figure!r}.")
+        require_figure(figure, self.figure_names)
         chosen = self.select(site, phase or default_phase(self.phases))
-        rows = [(w.first_step, w.last_step, w.figure(figure)) for w in chosen.windows]
+        rows = [
+            (w.first_step, w.last_step, w.figure(figure) if figure in w.figure_names else {})
+            for w in chosen.windows
+        ]
         return Series.of(figure, next(iter(chosen.phases), ""), tuple(chosen), rows)
 
     # ---- joining -----------------------------------------------------------------------------
@@ -439,8 +461,10 @@ class Recording(Mapping[str, TensorStats]):
             ),
         }
         keys = list(columns)
-        for name in FIGURES:
-            values = np.concatenate([np.empty(0), *(found[name] for _, found in held)])
+        for name in self.figure_names:
+            values = np.concatenate(
+                [np.empty(0), *(found.get(name, np.full(len(s), np.nan)) for s, found in held)]
+            )
             columns[name] = values.astype(np.int64) if name in COUNTS else values
         frame = pd.DataFrame(columns).sort_values(["window", "site"], ignore_index=True)
         if not long:
@@ -519,6 +543,12 @@ def as_recording(source: Source, name: str = "recording") -> Recording:
         f"`{name}` must be a recorder, a Recording, a Window or the path of a recording's file; "
         f"got {type(source).__name__}."
     )
+
+
+def require_figure(name: str, known: Sequence[str]) -> None:
+    """Raise ValueError unless the figure is known."""
+    if name not in known:
+        raise ValueError(f"`figure` must be one of {tuple(known)}; got {name!r}.")
 
 
 def default_phase(phases: Iterable[str]) -> str | None:

@@ -7,10 +7,13 @@ from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 from weakref import WeakMethod
 
+from actstats._torch import quiet
 from actstats.packing import pack_scalars, pack_window, unpack_scalars
 from actstats.recording import Scalar, Window
 from actstats.shared import Shared, logger
 from actstats.sites import Site
+from actstats.stats import TensorStats
+from actstats.updates import Updates, with_updates
 from actstats.windows import Closing, Windows, take
 
 if TYPE_CHECKING:
@@ -51,6 +54,8 @@ class Run:
         Called with each window that closes.
     metadata : dict
         What is known of the run.
+    updates : Updates
+        The optimizers that are watched.
     describe : callable
         Returns more of what is known, for the file: notes, modules never called.
     """
@@ -67,6 +72,7 @@ class Run:
         self.metadata: dict[str, Any] = {}
         self.describe: Callable[[], Mapping[str, Any]] = _nothing
         self._begun = False  # some step has ended
+        self.updates = Updates()
         if log is not None:
             log.owner = WeakMethod(self.finish)
         self.forget()
@@ -81,11 +87,12 @@ class Run:
         self._seen = False  # anything, in a closed step of the open window
         self.windows = Windows(self.shared, self.fixed, self.every, self.budget)
         self.watch()
+        self.updates.take(forget=True)
         self.carried: list[Window] = []  # of a resumed run's open window
         self._resumed: dict[str, Site] = {}
         self._scalars: dict[str, Scalar] = {}
         self.shared.step = start
-        self.shared.active = True
+        self.shared.active = not self.shared.forked
         self.shared.seek()
         self.shared.observed = False
 
@@ -96,15 +103,30 @@ class Run:
 
     # ---- steps -----------------------------------------------------------------------------------
 
-    def end_step(self, scalars: Mapping[str, Scalar]) -> None:
-        """Close the open step, and the window if it is full; one thread at a time."""
-        with self.shared.lock:
-            self._end_step(scalars)
+    def end_step(self, scalars: Mapping[str, Scalar], step: int | None = None) -> None:
+        """Close the open step, by this number if any, and the window if it is full.
 
-    def _end_step(self, scalars: Mapping[str, Scalar]) -> None:
-        for name, scalar in scalars.items():
-            known = self._scalars.get(name)
-            self._scalars[name] = scalar if known is None else known.merge(scalar)
+        One thread at a time; what others observe meanwhile waits for a copy, not for a file. In a
+        forked child nothing happens: what is open is the parent's, and torch's threads, which would
+        copy it, are not here.
+        """
+        if self.shared.forked:
+            return
+        with self.shared.ending:
+            if step is not None:
+                self.go_to(step)
+            for name, scalar in scalars.items():
+                known = self._scalars.get(name)
+                self._scalars[name] = scalar if known is None else known.merge(scalar)
+            self.windows.settle(wait=False)
+            with self.shared.lock:
+                self._end_step()
+            self.windows.catch_up()
+            if self.windows.arrived:
+                self._tell()
+
+    def _end_step(self) -> None:
+        """Begin the next step, and the next window if this one is full."""
         self._begun = True
         self._steps_open += 1
         self._steps += 1
@@ -112,18 +134,9 @@ class Run:
         self.step += 1  # first, so that an interrupt below leaves no step twice
         self._seen |= self.shared.observed
         self.shared.observed = False
-        self.windows.settle(wait=False)
         if self._steps_open >= self.windows.width:
             self.close_window(self.step)
-        shared = self.shared
-        shared.step = self.step
-        shared.active = self._steps % self.every == 0 and not shared.forked
-        if shared.stack:
-            shared.end()  # a forward that was interrupted
-        shared.mask = None
-        shared.forward += 1
-        if self.windows.arrived:
-            self._tell()
+        self.shared.go_on(self.step, active=self._steps % self.every == 0)
 
     def go_to(self, step: int) -> None:
         """Give the open step another number.
@@ -145,33 +158,46 @@ class Run:
     def close_window(self, first: int) -> None:
         """Close the open window, unless nothing was observed yet: then it goes on.
 
-        ``first`` is the first step of the next.
+        ``first`` is the first step of the next. Called with the lock of what hooks change.
         """
         if not (self._seen or self.carried):
             return
-        self.windows.close(self._closing(forget=True))
+        self.windows.hold(self._closing(forget=True))
         self.carried, self._scalars, self._seen = [], {}, False
         self._first, self._steps_open = first, 0
 
-    def _closing(self, *, forget: bool) -> Closing:
-        """Take what the open window holds."""
-        last = self.step if self.shared.observed else max(self._first, self._last)
-        taken = take(self.shared, forget=forget)
-        return Closing(self._first, last, taken, dict(self._scalars), tuple(self.carried))
+    def _closing(self, *, forget: bool, site: str | None = None) -> Closing:
+        """Take what the open window holds, or one site's part of it."""
+        with quiet(), self.shared.ending, self.shared.lock:
+            last = self.step if self.shared.observed else max(self._first, self._last)
+            taken = take(self.shared, forget=forget, site=site)
+            moved = self.updates.take(forget=forget) if site is None else ()
+            carried = tuple(self.carried)
+            return Closing(self._first, last, taken, dict(self._scalars), carried, moved)
 
-    def open_windows(self) -> list[Window]:
-        """Copy what the open window holds, by phase."""
-        return self._closing(forget=False).windows()
+    def open_windows(self, site: str | None = None) -> list[Window]:
+        """Copy what the open window holds, or one site's part of it, by phase."""
+        return self._closing(forget=False, site=site).windows()
 
     def all_windows(self) -> list[Window]:
         """Return every window in order of time, those that lie in the file and the open one too."""
-        closed = list(self.windows)
+        with self.shared.ending:
+            windows = [*self._closed(), *self.open_windows()]
+        return sorted(windows, key=lambda w: (w.first_step, w.last_step))
+
+    def _closed(self) -> list[Window]:
         if self.log is not None and self.windows.spilled:
             try:
-                closed = [*self.windows.restored, *self.log.own_windows()]
+                return [*self.windows.restored, *self.log.own_windows()]
             except Exception as error:  # then those in memory, merged, have to do
                 logger.warning("%s cannot be read: %s", self.log.path, error)
-        return sorted((*closed, *self.open_windows()), key=lambda w: (w.first_step, w.last_step))
+        return list(self.windows)
+
+    def parts(self, site: str) -> list[tuple[str, TensorStats]]:
+        """Return one site's statistics with their phases, closed windows first."""
+        with self.shared.ending:
+            windows = [*self.windows.leading, *self.open_windows(site)]
+        return [(window.phase, window.stats[site]) for window in windows if site in window.stats]
 
     # ---- who is told -----------------------------------------------------------------------------
 
@@ -195,34 +221,42 @@ class Run:
         """
         if self.log is None or self.shared.forked:
             return
-        try:
+        with self.shared.ending:
+            try:
+                self._finish()
+            except Exception as error:  # a device that failed, say; it must not hide the user's
+                logger.warning("the open window is lost: %s", error, exc_info=error)
+            self.log.close(self.facts)
+
+    def _finish(self) -> None:
+        with self.shared.lock:
             self._seen |= self.shared.observed
             self.close_window(self.step)
             self.shared.observed = False
-            self.windows.settle()
-            if self.windows.arrived:
-                self._tell()
-        except Exception as error:  # a device that failed, say; it must not hide the user's error
-            logger.warning("the open window is lost: %s", error, exc_info=error)
-        self.log.close(self.facts)
+        self.windows.settle()
+        if self.windows.arrived:
+            self._tell()
 
     # ---- resuming --------------------------------------------------------------------------------
 
     def state(self) -> dict[str, Any]:
         """Return what a resumed run needs, as numbers, strings and tensors."""
-        return {
-            "sites": [asdict(site) for site in self.sites().values()],
-            "dropped": list(self.windows.dropped),
-            "step": self.step,
-            "first": self._first,
-            "steps_open": self._steps_open,
-            "steps": self._steps,
-            "width": self.windows.width,
-            "closed": [pack_window(w) for w in self.windows],
-            "open": [pack_window(replace(w, scalars={})) for w in self.open_windows()],
-            "scalars": pack_scalars(self._scalars),
-            "last": self._last,
-        }
+        with self.shared.ending:
+            return {
+                "sites": [asdict(site) for site in self.sites().values()],
+                "dropped": list(self.windows.dropped),
+                "step": self.step,
+                "first": self._first,
+                "steps_open": self._steps_open,
+                "steps": self._steps,
+                "width": self.windows.width,
+                "closed": [pack_window(w) for w in self.windows],
+                "open": [pack_window(replace(w, scalars={})) for w in self.open_windows()],
+                "scalars": pack_scalars(
+                    with_updates(self._scalars, self.updates.take(forget=False))
+                ),
+                "last": self._last,
+            }
 
     def resume(
         self, state: Mapping[str, Any], closed: Sequence[Window], carried: Sequence[Window]
@@ -233,7 +267,7 @@ class Run:
         self._steps, self._last = state["steps"], state["last"]
         if self.fixed is None:
             self.windows.width = state["width"]
-        self.shared.active = self._steps % self.every == 0
+        self.shared.active = self._steps % self.every == 0 and not self.shared.forked
         self.windows.restore(closed)
         self.windows.restored = list(closed)
         self.windows.dropped = dict.fromkeys(state["dropped"])
@@ -252,4 +286,5 @@ class Run:
 
     def sites(self) -> dict[str, Site]:
         """Return every site seen, by its key."""
-        return self._resumed | {leaf.site.key: leaf.site for _, leaf in self.shared.leaves()}
+        leaves = (leaf for _, leaf in self.shared.leaves() if leaf.observed)
+        return self._resumed | {leaf.site.key: leaf.site for leaf in leaves}

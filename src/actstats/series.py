@@ -23,7 +23,7 @@ class Series:
     Parameters
     ----------
     figure : str
-        Which one, of ``actstats.stats.FIGURES``.
+        Which one, of ``recording.figure_names``.
     phase : str
         Of all windows.
     first_steps, last_steps : ndarray of int64, shape (W,)

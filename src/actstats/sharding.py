@@ -11,9 +11,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from actstats._torch import arrived, unreadable
+from actstats._torch import arrived, is_arriving
 from actstats.kernels import Spec
 from actstats.kernels.state import Layout
+from actstats.parts import unreadable
 
 __all__ = ["Units", "local", "units_of", "unreadable_part", "widened"]
 
@@ -40,18 +41,21 @@ def is_distributed(tensor: Tensor) -> bool:
 
 
 def local(tensor: Any) -> Tensor:
-    """Return what this rank has of a tensor; nothing new is communicated."""
-    if not is_distributed(tensor):
+    """Return what this rank has of a tensor; nothing new is communicated.
+
+    A collective that the model has begun is waited for, as the model's next use of it would.
+    """
+    if not (is_distributed(tensor) or is_arriving(tensor)):
         return tensor  # type: ignore[no-any-return]
     with torch.no_grad():  # no autograd node then
-        return arrived(tensor.to_local())
+        return arrived(tensor.to_local() if is_distributed(tensor) else tensor)
 
 
 def unreadable_part(tensor: Any) -> str | None:
     """Return why a tensor, or this rank's part of one, cannot be observed; None if it can."""
-    if not is_distributed(tensor):
-        return unreadable(tensor)
-    return _left_out(tensor) or unreadable(local(tensor))
+    if is_distributed(tensor):
+        return _left_out(tensor) or unreadable(local(tensor))
+    return unreadable(local(tensor))
 
 
 def _left_out(tensor: Any) -> str | None:
@@ -64,6 +68,8 @@ def _left_out(tensor: Any) -> str | None:
             return "a DTensor of partial sums, which no rank has the values of"
         if placement.is_replicate() and place:
             return "a replica, which the first rank of the mesh records"
+    if tensor.is_complex():
+        return "a DTensor of complex numbers"
     if not local(tensor).numel():
         return "an empty shard"
     return None

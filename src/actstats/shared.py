@@ -7,33 +7,29 @@ import os
 import weakref
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from contextlib import suppress
+from dataclasses import dataclass, field
 from threading import RLock
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
 from actstats import kernels
-from actstats._torch import PLAIN
-from actstats.activations import Activation
+from actstats._torch import PLAIN, in_backward, in_jit_trace
 from actstats.compiled import Pending, make_order
-from actstats.kernels import Spec, State
-from actstats.sharding import Units, widened
-from actstats.sites import Site
-from actstats.stats import TensorStats
+from actstats.custom import Statistic
+from actstats.forwards import Forward, Forwards, Mask
+from actstats.leaf import Leaf
 
 if TYPE_CHECKING:
     from actstats.functional import FunctionalMode
     from actstats.hooks import Slot
 
-__all__ = ["Leaf", "Mask", "Options", "Shared", "nowhere"]
+__all__ = ["Options", "Shared", "nowhere"]
 
 logger = logging.getLogger("actstats")
-
-Mask = tuple[tuple[int, ...], Tensor]  # its shape, and the samples that stay
 
 
 @dataclass(frozen=True)
@@ -46,45 +42,8 @@ class Options:
     per_call: tuple[str, ...]
     saturation_slope: float
     strict: bool
-
-
-@dataclass
-class Leaf:
-    """One observed leaf: its state, how it is laid out, what is known of it."""
-
-    site: Site
-    state: State
-    kernel: ModuleType
-    axis: int | None
-    activation: Activation | None
-    units: int
-    notes: dict[str, str] = field(default_factory=dict)
-    shard: Units | None = None  # which units these are, where other ranks have others
-
-    def snapshot(self, saturation_slope: float) -> TensorStats:
-        """Copy what the state holds."""
-        memory = np.array(self.state.memory.cpu().numpy())  # one copy, from wherever it is
-        if self.shard is not None:
-            memory = widened(memory, self.state.spec, self.shard)
-        return TensorStats.from_memory(
-            memory,
-            self.spec,
-            activation=self.activation,
-            saturation_slope=saturation_slope,
-            units=self.all_units,
-            notes=self.notes,
-        )
-
-    @property
-    def all_units(self) -> int:
-        """Units told apart, those of other ranks too."""
-        return self.units if self.shard is None else self.shard.whole
-
-    @property
-    def spec(self) -> Spec:
-        """What is kept, with room for the units of other ranks."""
-        spec = self.state.spec
-        return spec if self.shard is None else replace(spec, width=self.shard.whole)
+    statistics: Mapping[str, tuple[Statistic, ...]] = field(default_factory=dict)
+    outside: bool = True
 
 
 def nowhere() -> None:
@@ -92,38 +51,44 @@ def nowhere() -> None:
 
 
 class Shared:
-    """What all hooks of one recorder share; never refers to the recorder or the model."""
+    """What all hooks of one recorder share; never refers to the recorder or the model.
+
+    Several threads may run the model at once. ``lock`` is held around each change of a state,
+    while a window's numbers are copied, and by no one who runs code of the user's. What belongs
+    to the forward of one thread stands in its :class:`~actstats.forwards.Forward`.
+    """
 
     def __init__(self, options: Options, kernel: ModuleType | None) -> None:
         self.options = options
         self.kernel = kernel
+        self.lock = RLock()  # of what hooks change
+        self.ending = RLock()  # held while a step ends or windows are read; taken before `lock`
         self.active = True
+        self.hooked = False
         self.forked = False
         self.observed = False  # anything, in the open step
-        self.steady = False  # in a forward of the model, without a mask: hooks may take short ways
+        self.steady = False  # no thread has a mask: hooks may take short ways
         self.sought = 0  # modules that were not called yet, and will look for their source
-        self.busy = False
-        self.lock = RLock()  # held while a step ends
         self.step = 0
+        self.steps = 0  # that have ended
         self.phase: str | None = None
         self.root: Callable[[], nn.Module | None] = nowhere
         self.slots: list[Slot] = []
-        self.stack: list[Slot] = []  # delimiting modules whose forward is running
-        self.forward = 0  # number of the forward that runs
         self.delimited = False  # some module tells where forwards begin
-        self.mask: Mask | None = None
-        self.mask_used = False
         self.axes: dict[tuple[int, ...], int | None] = {}  # of the units, by shape
         self.grad_scale: Any = None
-        self.producers: dict[int, tuple[Slot, str, weakref.ref[Tensor]]] = {}
         self.skipped: Counter[tuple[str, str]] = Counter()
         self.off: dict[str, str] = {}
         self.coarsest = 7
-        self.places: dict[tuple[str, str, str], int] = {}  # of sites, in the order they were seen
-        self.mode: FunctionalMode | None = None
+        self.places: dict[tuple[str, ...], int] = {}  # of sites, in the order they were seen
+        self.make_mode: Callable[[Shared], FunctionalMode] | None = None  # functions are seen too
+        self.functions: dict[str, Slot] = {}  # that were seen, by name
         self.order = make_order()
         self.pending = Pending()
+        self.replayed = False  # some hook ran from a compiled graph
         self.watches = "grad" in options.capture
+        self._forwards: set[weakref.ref[Forward]] = set()
+        self._local = Forwards(self._forwards)
         _ALIVE.add(self)
 
     def kernel_for(self, tensor: Tensor) -> ModuleType:
@@ -140,17 +105,30 @@ class Shared:
 
     def skip(self, site: str, reason: str) -> None:
         """Count something that could not be observed."""
-        self.skipped[site, reason] += 1
+        with self.lock:
+            self.skipped[site, reason] += 1
+
+    def place(self, *site: str) -> int:
+        """Return which site this is, in the order they were seen."""
+        with self.lock:
+            return self.places.setdefault(site, len(self.places))
+
+    def left_out(self) -> str | None:
+        """Return why a call is not observed that the model itself did not make; None if it is."""
+        if self.options.outside or self.forward.stack or in_backward():
+            return None
+        return "called outside the model's forward"
 
     def seek(self) -> None:
         """Keep in view which site gives out what, until every module has found its source."""
         self.sought = sum(not slot.calls for slot in self.slots)
 
-    def leaves(self) -> Iterator[tuple[str, Leaf]]:
-        """Yield every observed leaf with its phase."""
-        for slot in self.slots:
-            for (phase, _, _), leaf in slot.table.items():
-                yield phase, leaf
+    def leaves(self) -> list[tuple[str, Leaf]]:
+        """Return every observed leaf with its phase."""
+        with self.lock:
+            return [
+                (phase, leaf) for slot in self.slots for (phase, _, _), leaf in slot.table.items()
+            ]
 
     @property
     def nbytes(self) -> int:
@@ -168,36 +146,67 @@ class Shared:
         slot.quick.clear()
         slot.quick_gradients.clear()
 
+    def broke_off(self, slot: Slot, error: BaseException) -> None:
+        """Let the lock go, wherever the short way ended; an error turns the site off."""
+        with suppress(RuntimeError):  # not held: it broke off while it waited, or at its end
+            self.lock.release()
+        if not isinstance(error, Exception):
+            raise error
+        self.failed(slot, error)
+
     # ---- where a forward begins and ends --------------------------------------------------------
 
+    @property
+    def forward(self) -> Forward:
+        """What belongs to the calling thread's forward."""
+        return self._local.own
+
     def begin(self) -> None:
-        """Start a forward: call numbers begin again."""
+        """Start a forward of the model, functions in view."""
         self.begin_in_graph()
-        if self.mode is not None:
-            self.mode.switch(True)
+        forward = self.forward
+        if forward.mode is None and self.make_mode is not None:
+            forward.mode = self.make_mode(self)
+        if forward.mode is not None and not in_jit_trace():  # where it would stand in the graph
+            forward.mode.switch(True)
 
     def begin_in_graph(self) -> None:
         """Start a forward in a compiled graph, where functions are not seen."""
-        self.begin_alone()
-        self.steady = self.mask is None
+        self.forward.begin(self.steps)
+        tracing = in_jit_trace()
+        if tracing or not self.steady:
+            with self.lock:
+                masked = any(f is not None and f.mask is not None for f in self._living())
+                self.steady = self.active and not (masked or tracing)
 
     def begin_alone(self) -> None:
         """Start the forward of a module that was called outside the model's."""
-        self.steady = False
-        self.forward += 1
-        self.producers.clear()
-        if self.mask_used:
-            self.mask = None
-        self.mask_used = self.mask is not None
+        forward = self.forward
+        if not forward.stack and (self.delimited or forward.steps != self.steps):
+            forward.begin(self.steps)
 
-    def end(self) -> None:
-        """End a forward: a mask has served."""
-        self.steady = False
-        self.stack.clear()
-        self.mask = None
-        self.producers.clear()
-        if self.mode is not None:
-            self.mode.switch(False)
+    def set_mask(self, mask: Mask | None) -> None:
+        """Leave samples out of the calling thread's next forward."""
+        forward = self.forward
+        with self.lock:
+            forward.mask, forward.mask_used = mask, False
+            self.steady = False
+
+    def go_on(self, step: int, *, active: bool) -> None:
+        """Open a step; what the calling thread's forward left behind by an error goes."""
+        with self.lock:
+            self.step = step
+            self.steps += 1
+            self.observed = False
+            self.active = active and not self.forked
+            self.steady = self.steady and self.active
+        forward = self.forward
+        if forward.mask is not None and not forward.mask_used:
+            self.skip("(root)", "a mask was given, but no forward came in the same thread and step")
+        forward.end()
+
+    def _living(self) -> Iterator[Forward | None]:
+        return (reference() for reference in tuple(self._forwards))
 
 
 _ALIVE: weakref.WeakSet[Shared] = weakref.WeakSet()
@@ -207,7 +216,7 @@ def _after_fork() -> None:
     """Make recorders inert in a forked worker: their data belong to the parent."""
     for shared in _ALIVE:
         shared.forked, shared.active, shared.steady = True, False, False
-        shared.lock = RLock()  # the parent's may be held by a thread that is not here
+        shared.lock, shared.ending = RLock(), RLock()  # a thread that is not here may hold them
 
 
 if hasattr(os, "register_at_fork"):  # not on Windows

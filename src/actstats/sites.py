@@ -10,10 +10,10 @@ from functools import lru_cache
 from typing import Any
 
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _NormBase
-from torch.nn.modules.conv import _ConvNd
 from torch.nn.utils.parametrize import ParametrizationList
 from torch.nn.utils.rnn import PackedSequence
+
+from actstats._torch import CONVOLUTIONS, NORMALISATIONS, children
 
 __all__ = [
     "Leaves",
@@ -42,8 +42,8 @@ _WRAPPERS = {  # classes whose single child keeps the wrapped module's names
     "CheckpointWrapper": "_checkpoint_wrapped_module",
 }
 _UNITS_SECOND = (
-    _ConvNd,
-    _NormBase,  # BatchNorm and InstanceNorm
+    *CONVOLUTIONS,
+    *NORMALISATIONS,  # BatchNorm and InstanceNorm
     nn.GroupNorm,
     nn.LocalResponseNorm,
     nn.MaxPool1d,
@@ -263,7 +263,7 @@ def _walk(
         yield from _walk(getattr(module, inner), name, ancestors | {id(module)})
         return
     yield name, module
-    for child_name, child in module._modules.items():
+    for child_name, child in children(module).items():
         if child is not None and id(child) not in ancestors:
             path = f"{name}.{child_name}" if name else child_name
             yield from _walk(child, path, ancestors | {id(module)})
@@ -337,12 +337,12 @@ def _hit(selectors: tuple[Selector, ...], name: str, module: nn.Module) -> bool:
 
 def trainable(module: nn.Module) -> bool | None:
     """Tell whether a parameter of the module's own takes a gradient; None if it has none."""
-    own = [p for p in module._parameters.values() if p is not None]
+    own = list(module.parameters(recurse=False))
     return any(p.requires_grad for p in own) if own else None
 
 
 def _computes(module: nn.Module) -> bool:
-    return not module._modules or any(p is not None for p in module._parameters.values())
+    return not children(module) or next(module.parameters(recurse=False), None) is not None
 
 
 # ---- tensors ---------------------------------------------------------------------------------
@@ -441,7 +441,7 @@ def unit_axis(module: nn.Module, tensor: Tensor, inherited: int | None = None) -
         return None
     if dim == 2:
         return -1
-    if isinstance(module, _ConvNd) and dim != len(module.kernel_size) + 2:
+    if isinstance(module, CONVOLUTIONS) and dim != len(getattr(module, "kernel_size", ())) + 2:
         return None  # without a batch axis
     if isinstance(module, _UNITS_SECOND):
         return 1

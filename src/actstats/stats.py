@@ -15,9 +15,10 @@ from torch import Tensor, nn
 
 from actstats import activations
 from actstats.activations import Activation
+from actstats.custom import Custom, merged_custom, read_custom, statistic_of
 from actstats.gate import Judged, make_gate
 from actstats.histogram import AsymptoteHistogram, BinCounts, BitHistogram, Distribution
-from actstats.kernels import Spec, State, reference
+from actstats.kernels import Spec, State, reference, repeats
 from actstats.kernels.state import NEVER, Layout
 from actstats.moments import Moments
 
@@ -95,6 +96,8 @@ class TensorStats:
         Reasons why figures are missing, by the figure's name or ``"units"``.
     first_non_finite_step : int, optional
         First step with NaN or Inf; None where all is finite, or no step was told.
+    custom : mapping of str to Custom
+        What the user's own statistics know, by their names; their figures are read as attributes.
     """
 
     calls: int = 0
@@ -118,6 +121,7 @@ class TensorStats:
     units: int = 0
     notes: Mapping[str, str] = field(default_factory=dict)
     first_non_finite_step: int | None = None
+    custom: Mapping[str, Custom] = field(default_factory=dict)
 
     # ---- making ------------------------------------------------------------------------------
 
@@ -192,9 +196,9 @@ class TensorStats:
             edges=None if edges is None else named_edges(edges),
         )
         state = State(spec, a.device)
-        reference.observe(a, state, unit_axis=axis)
+        repeats.observe(reference, a, state, unit_axis=axis)
         if z is not None and spec.gate is not None and not spec.gate.from_output:
-            reference.judge(z.detach(), state, unit_axis=axis)
+            repeats.judge(reference, z.detach(), state, unit_axis=axis)
         stats = cls.from_state(
             state,
             activation=known,
@@ -264,6 +268,7 @@ class TensorStats:
             gate=None if self.judged is None else make_gate(self.activation, self.saturation_slope),
             asymptote=self.asymptote is not None,
             edges=None if self.linear is None else self.edges,
+            custom=tuple(one.kind for one in self.custom.values()),
         )
 
     def to_memory(self) -> NDArray[np.int64]:
@@ -294,7 +299,9 @@ class TensorStats:
         if self.asymptote is not None:
             memory[at.asymptote : at.linear] = self.asymptote.dense().reshape(-1)
         if self.linear is not None:
-            memory[at.linear :] = self.linear
+            memory[at.linear : at.custom] = self.linear
+        if self.custom:
+            floats[at.custom :] = np.concatenate([one.values for one in self.custom.values()])
         return memory
 
     # ---- merging -----------------------------------------------------------------------------
@@ -317,6 +324,7 @@ class TensorStats:
             reason = self.notes.get("units") or other.notes.get("units") or changed
             return self.pool_units(reason).merge(other.pool_units(reason))
         sums = {name: getattr(self, name) + getattr(other, name) for name in _COUNTERS}
+        custom, lost = merged_custom(self.custom, other.custom)
         return replace(
             self,
             **sums,
@@ -329,7 +337,8 @@ class TensorStats:
             if self.linear is None or other.linear is None
             else self.linear + other.linear,
             judged=_merged(self.judged, other.judged),
-            notes={**self.notes, **other.notes},
+            notes={**lost, **self.notes, **other.notes},
+            custom=custom,
             first_non_finite_step=_earlier(self.first_non_finite_step, other.first_non_finite_step),
         )
 
@@ -364,6 +373,7 @@ class TensorStats:
             moments=self.moments.pooled(),
             judged=None if self.judged is None else self.judged.pooled(),
             notes={**self.notes, "units": reason},
+            custom={name: one for name, one in self.custom.items() if not one.kind.units},
         )
 
     def coarsen(self, resolution: int) -> TensorStats:
@@ -571,6 +581,10 @@ class TensorStats:
         >>> TensorStats.from_tensor(torch.ones(40, 3), activation="tanh").why("dead_fraction")
         'tanh is never exactly flat, so its units do not die'
         """
+        if figure in self._own:
+            return None if math.isfinite(self._own[figure]) else "it is not a number"
+        if figure not in FIGURES and statistic_of(figure) in self.notes:
+            return self.notes[statistic_of(figure)]
         if figure not in _PREREQUISITE and figure not in FIGURES:
             raise ValueError(f"`figure` must be one of {FIGURES}; got {figure!r}.")
         if not self.count:
@@ -691,8 +705,21 @@ class TensorStats:
     # ---- showing -----------------------------------------------------------------------------
 
     def to_dict(self) -> dict[str, float]:
-        """Return the scalar figures by name, in the order of tables."""
-        return {name: getattr(self, name) for name in FIGURES}
+        """Return the scalar figures by name, in the order of tables; the user's own last."""
+        return {name: getattr(self, name) for name in FIGURES} | self._own
+
+    @property
+    def _own(self) -> dict[str, float]:
+        """Figures of the user's own statistics, by name."""
+        return {name: v for one in self.custom.values() for name, v in one.figures.items()}
+
+    def __getattr__(self, name: str) -> float:
+        for one in self.__dict__.get("custom", {}).values():  # absent while a copy is made
+            if name in one.figures:
+                return float(one.figures[name])
+        reason = self.__dict__.get("notes", {}).get(statistic_of(name))
+        more = f": {reason}" if reason else ""
+        raise AttributeError(f"{type(self).__name__} has no figure {name!r}{more}")
 
     @property
     def nbytes(self) -> int:
@@ -701,7 +728,7 @@ class TensorStats:
         parts += [part.nbytes for part in (self.asymptote, self.linear) if part is not None]
         if self.judged is not None:
             parts.append(5 * self.judged.seen.nbytes)
-        return sum(parts)
+        return sum(parts) + sum(one.values.nbytes for one in self.custom.values())
 
     def __repr__(self) -> str:
         shown = {
@@ -793,7 +820,8 @@ def _parts(memory: NDArray[np.int64], spec: Spec) -> dict[str, Any]:
         dense = memory[at.asymptote : at.linear].reshape(2, -1)
         parts["asymptote"] = AsymptoteHistogram.from_dense(dense, k)
     if spec.edges is not None:
-        parts["linear"] = memory[at.linear :].copy()
+        parts["linear"] = memory[at.linear : at.custom].copy()
+    parts["custom"] = read_custom(spec.custom, floats[at.custom :])
     return parts
 
 

@@ -6,14 +6,16 @@ import html
 import math
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from actstats.custom import known
+from actstats.names import printable
 from actstats.recording import Recording
-from actstats.stats import TensorStats
+from actstats.stats import FIGURES, TensorStats
 from actstats.text import aligned, html_rows
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-__all__ = ["COLUMNS", "EXTRA", "Row", "Summary", "cell", "heading"]
+__all__ = ["COLUMNS", "EXTRA", "Row", "Summary", "cell", "columns_of", "heading"]
 
 COLUMNS = (
     *("calls", "mean", "std", "min", "max"),
@@ -49,8 +51,9 @@ class Summary:
     def __init__(self, recording: Recording, *, kernel: str = "reference") -> None:
         self.kernel = kernel
         self.notes = recording.notes
-        self.title = repr(recording)
-        self.header = ("site", "module", "phase", *(heading(name) for name in COLUMNS))
+        self.title = printable(repr(recording))
+        self.columns = columns_of(recording)
+        self.header = ("site", "module", "phase", *(heading(name) for name in self.columns))
         self.rows: list[tuple[str, ...]] = []
         self.found: list[Row] = []
         self.reasons: list[str] = []
@@ -63,7 +66,9 @@ class Summary:
             for site, stats in part.items():
                 module = recording.sites[site].module_type
                 self.found.append(Row(site, phase, stats))
-                self.rows.append((site, module, phase, *(cell(name, stats) for name in COLUMNS)))
+                self.rows.append(
+                    (site, module, phase, *(cell(name, stats) for name in self.columns))
+                )
                 for text in _remarks(stats):
                     missing.setdefault(text, []).append(site)
         for text, sites in missing.items():
@@ -74,7 +79,8 @@ class Summary:
     @property
     def footer(self) -> list[str]:
         """Lines below the table: the kernel, what is missing and why."""
-        return [f"kernel: {self.kernel}", *self.notes, *self.reasons]
+        lines = (f"kernel: {self.kernel}", *self.notes, *self.reasons)
+        return [printable(line) for line in lines]
 
     def __str__(self) -> str:
         return "\n".join([self.title, *aligned(self.header, self.rows, left=3), *self.footer])
@@ -91,14 +97,20 @@ class Summary:
 
     def __rich__(self) -> Table:
         from rich.table import Table
+        from rich.text import Text  # in a plain string `[red]` would be a style
 
-        table = Table(title=self.title, caption="\n".join(self.footer))
+        table = Table(title=Text(self.title), caption=Text("\n".join(self.footer)))
         for i, title in enumerate(self.header):
             left = i < 3
             table.add_column(title, justify="left" if left else "right", no_wrap=True, ratio=None)
         for row in self.rows:
-            table.add_row(*row)
+            table.add_row(*(Text(printable(cell)) for cell in row))
         return table
+
+
+def columns_of(recording: Recording) -> tuple[str, ...]:
+    """Return the figures that a table of this recording shows: the user's own are the last."""
+    return (*COLUMNS, *recording.figure_names[len(FIGURES) :])
 
 
 def heading(figure: str) -> str:
@@ -108,7 +120,7 @@ def heading(figure: str) -> str:
 
 def cell(name: str, stats: TensorStats) -> str:
     """Return a figure as a table shows it: shares in percent, ``-`` where it does not apply."""
-    value: Any = getattr(stats, name)
+    value: Any = getattr(stats, name, math.nan)  # a statistic of the user's own may not be here
     if isinstance(value, int):
         return str(value)
     if math.isnan(value):
@@ -123,6 +135,7 @@ def _remarks(stats: TensorStats) -> list[str]:
     remarks += [f"-: {reason}" for reason in reasons if reason]
     if "axis" in stats.notes:
         remarks.append(stats.notes["axis"])
+    remarks += [f"no {name}: {stats.notes[name]}" for name in known() if name in stats.notes]
     if "units" in stats.notes:
         remarks.append(f"no per-unit figures: {stats.notes['units']}")
     if stats.nan_count or stats.inf_count:

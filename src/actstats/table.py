@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, reduce
-from itertools import compress
+from itertools import chain, compress
 from typing import Any, ClassVar, NamedTuple
 from weakref import WeakValueDictionary
 
@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from actstats.activations import Activation
+from actstats.custom import Kind
 from actstats.histogram.sparse import merged_counts
 from actstats.kernels import Spec
 from actstats.kernels.state import NEVER, Layout
@@ -83,6 +84,7 @@ class Rows(NamedTuple):
     header: NDArray[np.float64]  # (12, sites), as in `Layout`; integers by their bits
     moments: NDArray[np.float64]  # (5, units of all sites)
     judged: IntArray  # (5, units of all activation sites)
+    custom: NDArray[np.float64]  # (words of all of the user's own statistics,)
 
 
 class Columns:
@@ -99,11 +101,12 @@ class Columns:
         Where each site's memory begins, and where the last one's ends.
     histograms : ndarray of int64, shape (sites, 2)
         Where each site's float-bit bins begin and end.
-    units, judged : ndarray of int64, shape (sites + 1,)
-        Where each site's units begin in the rows of moments and of judged samples.
+    units, judged, custom : ndarray of int64, shape (sites + 1,)
+        Where each site's units begin in the rows of moments and of judged samples, and where what
+        statistics of the user's own know of it begins.
     dense : ndarray of int64
-        Where the words of header, moments and judged samples lie, row by row; all other words
-        are counts of bins.
+        Where the words of header, moments, judged samples and the user's own statistics lie, row
+        by row; all other words are counts of bins.
     """
 
     def __init__(self, sites: tuple[Kept, ...]) -> None:
@@ -113,16 +116,29 @@ class Columns:
         self.starts = _ends(at.words for at in layouts)
         self.units = _ends((at.judged - at.moments) // 5 for at in layouts)
         self.judged = _ends((at.histogram - at.judged) // 5 for at in layouts)
-        found = list(zip(self.starts[:-1], layouts, strict=True))
+        self.custom = _ends(at.words - at.custom for at in layouts)
         ends = np.array([(at.histogram, at.asymptote) for at in layouts], np.int64).reshape(-1, 2)
         self.histograms = self.starts[:-1, None] + ends
-        self.dense = np.concatenate(
+
+    @cached_property
+    def dense(self) -> IntArray:
+        """Where the dense words lie; what is read from a file never asks, so a claim costs none."""
+        layouts = [Layout.of(kept.spec) for kept in self.sites]
+        found = list(zip(self.starts[:-1], layouts, strict=True))
+        return np.concatenate(
             (
                 _rows(HEADER, ((start, start + HEADER) for start, _ in found)),
                 _rows(5, ((start + at.moments, start + at.judged) for start, at in found)),
                 _rows(5, ((start + at.judged, start + at.histogram) for start, at in found)),
+                _rows(1, ((start + at.custom, start + at.words) for start, at in found)),
             )
         )
+
+    @property
+    def dense_words(self) -> int:
+        """How many dense words there are."""
+        by_unit = 5 * int(self.units[-1] + self.judged[-1])
+        return HEADER * len(self.sites) + by_unit + int(self.custom[-1])
 
     @classmethod
     def of(cls, sites: tuple[Kept, ...]) -> Columns:
@@ -134,12 +150,15 @@ class Columns:
 
     def rows(self, dense: IntArray) -> Rows:
         """Return views of dense words by kind."""
-        header, units = HEADER * len(self.sites), 5 * int(self.units[-1])
+        header = HEADER * len(self.sites)
+        judged = header + 5 * int(self.units[-1])
+        custom = judged + 5 * int(self.judged[-1])
         floats = dense.view(np.float64)
         return Rows(
             floats[:header].reshape(HEADER, -1),
-            floats[header : header + units].reshape(5, -1),
-            dense[header + units :].reshape(5, -1),
+            floats[header:judged].reshape(5, -1),
+            dense[judged:custom].reshape(5, -1),
+            floats[custom:],
         )
 
     def total(self, by_unit: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -159,7 +178,16 @@ class Columns:
         moments = Moments(*a.moments).merge(Moments(*b.moments))
         out.moments[:] = moments.n, moments.high, moments.low, moments.m2, moments.abs_sum
         np.maximum(a.judged[LAST_ACTIVE], b.judged[LAST_ACTIVE], out=out.judged[LAST_ACTIVE])
+        at = 0
+        for kind in self.kinds:
+            words = slice(at, at := at + kind.words)
+            out.custom[words] = kind.merged(a.custom[words], b.custom[words])
         return merged
+
+    @cached_property
+    def kinds(self) -> tuple[Kind, ...]:
+        """The statistics of the user's own, of one site after the other."""
+        return tuple(chain.from_iterable(kept.spec.custom for kept in self.sites))
 
     def memory(self, place: int, rows: Rows) -> IntArray:
         """Return memory for one site's state with its dense words in place, and no bins."""
@@ -170,6 +198,8 @@ class Columns:
         memory[:HEADER] = rows.header.view(np.int64)[:, place]
         memory[at.moments : at.judged] = rows.moments.view(np.int64)[:, units].reshape(-1)
         memory[at.judged : at.histogram] = rows.judged[:, judged].reshape(-1)
+        custom = slice(*self.custom[place : place + 2])
+        memory[at.custom :] = rows.custom.view(np.int64)[custom]
         return memory
 
 

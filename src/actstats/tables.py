@@ -69,6 +69,7 @@ def part(table: SiteTable, places: IntArray) -> SiteTable:
         rows.header.view(np.int64)[:, places],
         rows.moments.view(np.int64)[:, numbers],
         rows.judged[:, _ranges(whole.judged, places)],
+        rows.custom.view(np.int64)[_ranges(whole.custom, places)],
     )
     bins, counts = _bins_of(table, places, columns)
     return SiteTable(columns, np.concatenate([block.reshape(-1) for block in dense]), bins, counts)
@@ -103,6 +104,7 @@ def joined(tables: Sequence[SiteTable]) -> SiteTable:
         np.hstack([row.header.view(np.int64) for row in rows]),
         np.hstack([row.moments.view(np.int64) for row in rows]),
         np.hstack([row.judged for row in rows]),
+        np.concatenate([row.custom.view(np.int64) for row in rows]),
     )
     words = np.cumsum([0, *(table.columns.starts[-1] for table in tables)])
     bins = [table.bins + start for table, start in zip(tables, words, strict=False)]

@@ -12,11 +12,13 @@ from numpy.typing import NDArray
 
 from actstats.kernels import Spec
 from actstats.kernels.state import HostCopy, Layout, reset
+from actstats.leaf import Leaf
 from actstats.recording import Scalar, Window, default_phase, merge_leading, merged_pairs
 from actstats.sharding import Units, widened
-from actstats.shared import Leaf, Shared
+from actstats.shared import Shared
 from actstats.stats import TensorStats
 from actstats.table import Kept, SiteTable
+from actstats.updates import Moved, with_updates
 
 __all__ = ["Closing", "Taken", "Windows", "take"]
 
@@ -48,20 +50,28 @@ class Taken:
         )
 
 
-def take(shared: Shared, *, forget: bool) -> list[Taken]:
-    """Begin to copy all hot state, and reset it if ``forget``; waits for no device."""
-    groups = defaultdict(list)
-    for phase, leaf in shared.leaves():
-        groups[phase, leaf.state.device].append(leaf)
+def take(shared: Shared, *, forget: bool, site: str | None = None) -> list[Taken]:
+    """Begin to copy all hot state, or one site's, and reset it if ``forget``.
+
+    Waits for no device; nothing is observed meanwhile, so that all is of one moment. What was
+    judged of a first call that is under way is left for the window that its output goes to.
+    """
     slope = shared.options.saturation_slope
     taken = []
-    for (phase, _), leaves in groups.items():
-        states = [leaf.state for leaf in leaves]
-        kept = tuple(_kept(leaf, slope) for leaf in leaves)
-        shards = tuple((leaf.state.spec, leaf.shard) for leaf in leaves)
-        taken.append(Taken(phase, kept, HostCopy(states), shards))
-        if forget:
-            reset(states)
+    with shared.lock:
+        groups = defaultdict(list)
+        for phase, leaf in shared.leaves():
+            if site in (None, leaf.site.key) and not (forget and leaf.is_begun):
+                groups[phase, leaf.state.device].append(leaf)
+        for (phase, _), leaves in groups.items():
+            states = [leaf.state for leaf in leaves]
+            kept = tuple(_kept(leaf, slope) for leaf in leaves)
+            shards = tuple((leaf.state.spec, leaf.shard) for leaf in leaves)
+            taken.append(Taken(phase, kept, HostCopy(states), shards))
+            if forget:
+                reset(states)
+                for leaf in leaves:
+                    leaf.version += 1
     return taken
 
 
@@ -84,6 +94,8 @@ class Closing:
         What was given to ``step()``; goes to train's window, if there is one.
     carried : sequence of Window
         What a resumed run had seen of it before.
+    moved : sequence of Moved
+        How far optimizers moved the weights; beside the scalars.
     """
 
     first_step: int
@@ -91,20 +103,22 @@ class Closing:
     taken: Sequence[Taken]
     scalars: Mapping[str, Scalar]
     carried: Sequence[Window] = ()
+    moved: Sequence[Moved] = ()
 
     @property
     def is_ready(self) -> bool:
         """Whether all numbers have arrived."""
-        return all(taken.copy.is_ready for taken in self.taken)
+        copies = (*(taken.copy for taken in self.taken), *(moved.copy for moved in self.moved))
+        return all(copy.is_ready for copy in copies)
 
     def windows(self) -> list[Window]:
         """Return one window per phase; waits for the numbers."""
         tables = {phase: table for phase, table in self._tables() if table}
         phases = dict.fromkeys((*(window.phase for window in self.carried), *tables))
-        main = default_phase(phases)
+        main, told = default_phase(phases), with_updates(self.scalars, self.moved)
         windows = []
         for phase in phases:
-            scalars = self.scalars if phase == main else {}
+            scalars = told if phase == main else {}
             stats: Mapping[str, TensorStats] = tables.get(phase, {})
             window = Window(self.first_step, self.last_step, phase, stats, scalars)
             for earlier in self.carried:
@@ -123,7 +137,7 @@ class Closing:
 
 
 class Windows:
-    """The closed windows of a run, by phase.
+    """The closed windows of a run, by phase; several threads may read them.
 
     Parameters
     ----------
@@ -164,12 +178,14 @@ class Windows:
         self._leading: list[Window] | None = None
 
     def __iter__(self) -> Iterator[Window]:
-        self.settle()
-        return chain.from_iterable(self._by_phase.values())
+        with self.shared.ending:
+            self.settle()
+            return iter([*chain.from_iterable(self._by_phase.values())])
 
     def __len__(self) -> int:
-        self.settle()
-        return sum(map(len, self._by_phase.values()))
+        with self.shared.ending:
+            self.settle()
+            return sum(map(len, self._by_phase.values()))
 
     @property
     def nbytes(self) -> int:
@@ -179,8 +195,9 @@ class Windows:
     @property
     def latest(self) -> Window | None:
         """The last closed window, or None; train's if several phases closed together."""
-        self.settle()
-        last = {phase: held[-1] for phase, held in self._by_phase.items()}
+        with self.shared.ending:
+            self.settle()
+            last = {phase: held[-1] for phase, held in self._by_phase.items()}
         newest = max((window.last_step for window in last.values()), default=None)
         closed = {phase: w for phase, w in last.items() if w.last_step == newest}
         return closed.get(default_phase(closed) or "")
@@ -188,24 +205,34 @@ class Windows:
     @property
     def leading(self) -> list[Window]:
         """The windows, leading ones merged as far as they fit; kept until another window closes."""
-        self.settle()
-        if self._leading is None:
-            self._leading = merge_leading(self)
-        return self._leading
+        with self.shared.ending:
+            self.settle()
+            if self._leading is None:
+                self._leading = merge_leading(self)
+            return self._leading
 
     def close(self, closing: Closing) -> None:
-        """Keep a window that has closed, at once or when its numbers have arrived.
+        """Keep a window that has closed, at once or when its numbers have arrived."""
+        self.hold(closing)
+        self.catch_up()
 
-        Waits for them only where windows may have to merge, which the next one's width hangs on:
-        once each time the width doubles.
-        """
+    def hold(self, closing: Closing) -> None:
+        """Take a window that has closed; what is to be done with it is left for later."""
         self._pending.append(closing)
+
+    def catch_up(self) -> None:
+        """Keep what has arrived.
+
+        Waits for the rest only where windows may have to merge, which the next one's width hangs
+        on: once each time the width doubles.
+        """
         self.settle(wait=self.fixed is None and self._longest + len(self._pending) > CAP)
 
     def settle(self, *, wait: bool = True) -> None:
         """Keep the closed windows whose numbers have arrived, in order; all if ``wait``."""
-        while self._pending and (wait or self._pending[0].is_ready):
-            self._add(self._pending.popleft().windows())
+        with self.shared.ending:
+            while self._pending and (wait or self._pending[0].is_ready):
+                self._add(self._pending.popleft().windows())
 
     def _add(self, windows: list[Window]) -> None:
         """Append the windows that closed together, one per phase, and keep to the budget."""
@@ -264,12 +291,13 @@ class Windows:
     def _drop_resolution(self) -> bool:
         """Halve the resolution of the finest histograms."""
         shared = self.shared
-        finest = max((leaf.state.spec.resolution for _, leaf in shared.leaves()), default=0)
-        if finest == 0:
-            return False
-        shared.coarsest = finest - 1
-        for _, leaf in shared.leaves():
-            leaf.state.coarsen(shared.coarsest)
+        with shared.lock:
+            finest = max((leaf.state.spec.resolution for _, leaf in shared.leaves()), default=0)
+            if finest == 0:
+                return False
+            shared.coarsest = finest - 1
+            for _, leaf in shared.leaves():
+                leaf.state.coarsen(shared.coarsest)
         coarser = _coarser(shared.coarsest)
         for held in self._by_phase.values():
             held[:] = [window.map(coarser) for window in held]
@@ -281,7 +309,7 @@ class Windows:
 def _tells_units_apart(stats: Mapping[str, TensorStats]) -> bool:
     if isinstance(stats, SiteTable):
         return any(kept.units for kept in stats.columns.sites)
-    return any(one.units for one in stats.values())
+    return any(one.units for one in stats.values())  # what is kept of the user's own goes with them
 
 
 def _without_units(stats: TensorStats) -> TensorStats:

@@ -155,6 +155,7 @@ def test_json_has_every_figure_and_null_where_one_does_not_apply(run, healthy_fi
 HOSTILE = ["fc\x1b[31m", "a\nb", "\u202egpj.exe", "half\udc80", "<script>", "日本"]
 
 
+@pytest.mark.hostile(118)
 def test_hostile_names_are_shown_and_do_nothing(terminal, tmp_path):
     made = recording({name: normal() for name in HOSTILE})
     assert main(["show", str(made.save(tmp_path / "x.actstats")), "--wide"]) == 0

@@ -585,6 +585,7 @@ def test_formats_are_torchs(form):
 # ---- use -----------------------------------------------------------------------------------------
 
 
+@pytest.mark.hostile(2)
 def test_modules_that_never_ran_are_told_apart():
     uses = {"head": "unused", "tied": "used", "spare": "unknown", "drop": "none"}
     made = recording({"fc1": normal()}, never_called=uses)

@@ -18,7 +18,8 @@ import torch
 import torch.distributed as dist
 from torch import nn
 
-from actstats import ActivationRecorder, make_mlp
+from actstats import ActivationRecorder, Recording, TensorStats, Window, make_mlp
+from actstats.distributed import merge_ranks
 from actstats.distributed.exchange import Exchange
 
 
@@ -173,10 +174,45 @@ class _Integers(nn.Module):
         return x.round().long()
 
 
+def widths(ranks):
+    """A layer of one name with other units on each rank."""
+    return record_once(_First(), ranks, lambda rank: (batch(rank, 0, features=6), 3 + rank))
+
+
+class _First(nn.Module):
+    def forward(self, x, units):
+        return x[:, :units]
+
+
+def dtypes(ranks):
+    """A layer of one name with another dtype on each rank."""
+    kinds = (torch.float32, torch.bfloat16, torch.float64)
+    return record_once(nn.Tanh(), ranks, lambda rank: (batch(rank, 0).to(kinds[rank]),))
+
+
+def record_once(net, ranks, see):
+    recorder = ActivationRecorder(net, window=1, kernel="reference")
+    with recorder:
+        for rank in ranks:
+            net(*see(rank))
+        recorder.step()
+    recorder.kept = net
+    return recorder
+
+
 CASES = (
     *(even, uneven, empty, means, resolutions, bounded, non_finite, shuffled, sometimes),
-    *(stages, phases, many_sites, skipping),
+    *(stages, phases, many_sites, skipping, widths, dtypes),
 )
+
+
+def huge(rank):
+    """More values than a float64 counts one by one."""
+    stats = TensorStats.from_tensor(torch.ones(3))
+    for _ in range(53):
+        stats = stats + stats
+    stats = stats + TensorStats.from_tensor(torch.ones(1 + rank))
+    return Recording([Window(0, 0, "train", {"ones": stats})])
 
 
 # ---- what a process does -------------------------------------------------------------------------
@@ -189,6 +225,7 @@ def merge_cases(rank, folder):
         merged = recorder.merge_ranks(timeout=60)
         merged.save(folder / f"{case.__name__}.{rank}.merged")
         recorder.recording.save(folder / f"{case.__name__}.{rank}.own")
+    merge_ranks(huge(rank)).save(folder / f"huge.{rank}.merged")
 
 
 def refuse(rank, folder):

@@ -78,6 +78,7 @@ def assert_same_recording(one, other):
 # ---- exactness -----------------------------------------------------------------------------------
 
 
+@pytest.mark.hostile(81, 82, 83, 84, 85)
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.__name__)
 def test_every_rank_gets_what_files_merge_to(group, case):
     world, folder = group
@@ -87,6 +88,7 @@ def test_every_rank_gets_what_files_merge_to(group, case):
         assert_same_recording(one, want)
 
 
+@pytest.mark.hostile(79, 81, 82, 83, 84, 85)
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.__name__)
 def test_the_merge_is_what_one_process_sees(group, case):
     world, folder = group
@@ -110,6 +112,7 @@ def test_scalars_are_those_of_all_ranks(group):
         assert window.scalars == {"loss": want}
 
 
+@pytest.mark.hostile(91)
 @pytest.mark.parametrize("case", [even, CASES[1]], ids=lambda case: case.__name__)
 def test_the_recorder_is_left_as_it_was(group, case):
     world, folder = group
@@ -120,11 +123,22 @@ def test_the_recorder_is_left_as_it_was(group, case):
             assert_identical(after[site], untouched[site], site=site)
 
 
+@pytest.mark.hostile(83)
 def test_what_no_rank_called_is_never_called(group):
     _, folder = group
     merged = actstats.load(folder / "sometimes.0.merged")
     assert merged.never_called == {"idle": "none"}
     assert [n for n in merged.notes if n.startswith("never called")] == ["never called: idle"]
+
+
+@pytest.mark.hostile(93)
+def test_counts_beyond_what_a_double_holds_stay_exact(group):
+    world, folder = group
+    want = sum(3 * 2**53 + 1 + rank for rank in range(world))
+    assert float(want) != want
+    for merged in read(folder, "huge", world, "merged"):
+        assert merged["ones"].count == merged["ones"].bits.total == want
+        assert (merged["ones"].mean, merged["ones"].var) == (1.0, 0.0)
 
 
 def test_what_was_skipped_is_added_up(group):
@@ -133,6 +147,7 @@ def test_what_was_skipped_is_added_up(group):
     assert f"skipped {calls} x 1: dtype int64" in actstats.load(folder / "skipping.1.merged").notes
 
 
+@pytest.mark.hostile(82)
 def test_sites_that_do_not_merge_are_refused_on_every_rank_alike(group):
     world, folder = group
     ends = {told(folder, "unequal", rank)["ended"] for rank in range(world)}
@@ -146,6 +161,7 @@ def test_sites_that_do_not_merge_are_refused_on_every_rank_alike(group):
 # ---- who is absent -------------------------------------------------------------------------------
 
 
+@pytest.mark.hostile(80)
 def test_a_rank_that_does_not_come_is_named_and_may_come_later(group):
     world, folder = group
     for rank in range(world):
@@ -162,6 +178,7 @@ def test_a_rank_that_does_not_come_is_named_and_may_come_later(group):
         assert_same_recording(again, want)
 
 
+@pytest.mark.hostile(91)
 @pytest.mark.parametrize("stage", ["texts", "scatter", "gather"])
 def test_a_rank_that_dies_in_the_middle_is_named_and_files_remain(tmp_path, stage):
     world = 3
@@ -183,6 +200,7 @@ def test_a_rank_that_dies_in_the_middle_is_named_and_files_remain(tmp_path, stag
             assert_identical(left[site], actstats.load(files[rank])[site], site=site)
 
 
+@pytest.mark.hostile(91)
 def test_a_rank_that_fails_in_the_middle_is_told_to_the_others(tmp_path):
     wait(start("fail", 3, tmp_path))
     assert told(tmp_path, "fail", 1)["ended"] == "MemoryError: no room"
@@ -238,6 +256,23 @@ def test_collectives_are_six_however_much_there_is(alone, monkeypatch, sites):
             recorder.step()
     recorder.merge_ranks()
     assert [exchange.collectives for exchange in exchanges] == [6]  # 7 where ranks differ
+
+
+@pytest.mark.hostile(93)
+def test_what_travels_is_of_types_that_every_backend_takes(alone, monkeypatch):
+    dtypes = set()
+    tensor = Exchange._tensor
+    monkeypatch.setattr(
+        Exchange,
+        "_tensor",
+        lambda self, data: (made := tensor(self, data), dtypes.add(made.dtype))[0],
+    )
+    net = torch.nn.Sequential(torch.nn.Linear(2, 3), torch.nn.Tanh()).bfloat16()
+    with ActivationRecorder(net, window=1) as recorder:
+        net(torch.randn(4, 2, dtype=torch.bfloat16))
+        recorder.step()
+    recorder.merge_ranks()
+    assert dtypes == {torch.uint8, torch.int64}
 
 
 def test_nothing_recorded_merges_to_nothing(alone):

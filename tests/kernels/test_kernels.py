@@ -91,6 +91,7 @@ def test_a_large_tensor(kernel, axis):
         np.testing.assert_allclose(stats.moments.mean, x.numpy().mean(rest), rtol=1e-13)
 
 
+@pytest.mark.hostile(77)
 @pytest.mark.parametrize("layout", LAYOUTS)
 @pytest.mark.parametrize("axis", [-1, 1, None])
 def test_layouts_do_not_matter(kernel, layout, axis):
@@ -106,6 +107,7 @@ def test_layouts_do_not_matter(kernel, layout, axis):
 EMPTY = [(0,), (1, 0), (0, 3), (3, 0), (2, 0, 4), (0, 4, 5), (2, 4, 0), (2, 3, 0, 0), (0, 0, 3, 1)]
 
 
+@pytest.mark.hostile(73)
 @pytest.mark.parametrize("shape", [(), (1,), (7,), (1, 1, 1), *EMPTY])
 @pytest.mark.parametrize("axis", [-1, 1, None])
 def test_small_and_empty_shapes(kernel, shape, axis):
@@ -143,6 +145,7 @@ def test_neither_memory_around_the_tensor(kernel):
 # ---- moments -------------------------------------------------------------------------------------
 
 
+@pytest.mark.hostile(73)
 def test_one_element_has_variance_zero(kernel):
     assert observed(kernel, torch.tensor([[7.25]])).var == 0.0
 
@@ -222,6 +225,7 @@ def test_squares_beyond_float64_say_inf_not_nan(kernel):
 # ---- counters, bins ------------------------------------------------------------------------------
 
 
+@pytest.mark.hostile(74)
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_nan_and_inf_are_counted_and_do_not_spread(kernel, dtype):
     x = torch.randn(40, 3).to(dtype)
@@ -249,6 +253,7 @@ def test_minus_zero_is_a_zero(kernel):
     assert (stats.zeros, stats.bits.total) == (15000, 5000)
 
 
+@pytest.mark.hostile(74)
 @pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
 def test_the_first_step_with_nan_or_inf_is_kept(kernel, bad):
     broken = torch.randn(5000, 3)
@@ -476,6 +481,7 @@ def test_state_made_in_inference_mode_counts_in_training(kernel):
     assert int(state.counts[0]) == 24
 
 
+@pytest.mark.hostile(58)
 def test_state_is_wide_under_another_default_dtype(kernel):
     torch.set_default_dtype(torch.float16)
     try:

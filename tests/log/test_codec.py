@@ -85,6 +85,7 @@ def test_bytes_cut_short_or_changed_are_refused_or_make_sense(table):
         assert (found.counts > 0).all()
 
 
+@pytest.mark.hostile(117)
 @few
 @given(st.binary(max_size=200))
 def test_any_bytes_are_refused(data):
@@ -93,6 +94,7 @@ def test_any_bytes_are_refused(data):
         decode(table.columns, data)
 
 
+@pytest.mark.hostile(117)
 def test_what_would_be_too_large_is_refused_before_it_is_made(table, monkeypatch):
     layout = layout_to_json(table.columns)
     layout[0]["width"] = layout[0]["units"] = 1 << 40
@@ -106,6 +108,7 @@ def test_what_would_be_too_large_is_refused_before_it_is_made(table, monkeypatch
         decode(table.columns, encode(table))
 
 
+@pytest.mark.hostile(117)
 def test_deflated_bytes_are_not_inflated_beyond_what_they_should_be(table, monkeypatch):
     asked = []
     real = codec.zlib.decompressobj

@@ -97,6 +97,7 @@ def no_wait(monkeypatch):
     monkeypatch.setattr("actstats.log.reader.TRIES", 0)
 
 
+@pytest.mark.hostile(116)
 @pytest.mark.parametrize(("which", "stride"), [(0, 1), (1, 5)], ids=["closed", "killed"])
 @pytest.mark.usefixtures("no_wait")
 def test_a_flipped_bit_at_any_byte_is_noticed_or_harmless(files, which, stride, tmp_path):
@@ -120,6 +121,7 @@ def test_a_flipped_bit_at_any_byte_is_noticed_or_harmless(files, which, stride, 
     assert harmless
 
 
+@pytest.mark.hostile(116)
 @pytest.mark.usefixtures("no_wait")
 def test_a_file_cut_short_anywhere_is_refused(files, tmp_path):
     data = files[0].read_bytes()
@@ -147,6 +149,7 @@ def stats_table(window):
 # ---- what can be had of it all the same ----------------------------------------------------------
 
 
+@pytest.mark.hostile(116)
 def test_what_is_whole_can_be_salvaged(files, tmp_path):
     data = bytearray(files[0].read_bytes())
     numbers = actstats.log.codec.encode(stats_table(RECORDING.windows[2]))
@@ -213,6 +216,7 @@ def changed(files, tmp_path, *statements):
     return run
 
 
+@pytest.mark.hostile(116)
 @pytest.mark.parametrize(
     ("statement", "message"),
     [
@@ -274,6 +278,7 @@ def read_all(path):
     return found
 
 
+@pytest.mark.hostile(117)
 @settings(max_examples=60, deadline=None, derandomize=True)
 @given(name=st.sampled_from(["sites", "notes", "never_called", "metadata", "layout 0"]), text=texts)
 def test_forged_facts_raise_our_own_error_or_nothing(tmp_path_factory, name, text):
@@ -288,6 +293,7 @@ def test_forged_facts_raise_our_own_error_or_nothing(tmp_path_factory, name, tex
         assert counts == [window.figure("count") for window in RECORDING.windows]
 
 
+@pytest.mark.hostile(117)
 @settings(max_examples=60, deadline=None, derandomize=True)
 @given(
     scalars=texts,
@@ -307,6 +313,7 @@ def test_forged_rows_raise_our_own_error_or_nothing(
     assert read_all(folder / "run") is None
 
 
+@pytest.mark.hostile(117)
 def test_json_that_is_nested_too_deeply_is_refused():
     with pytest.raises(RecordingFileError, match="no JSON"):
         schema.from_json("[" * 100_000)

@@ -25,6 +25,7 @@ def expected(steps):
     return recorder.recording.windows
 
 
+@pytest.mark.hostile(102)
 @pytest.mark.skipif(sys.platform != "linux", reason="runs are forked and killed")
 def test_what_had_closed_when_a_run_was_killed_is_there(tmp_path):
     script = Path(__file__).with_name("killed_run.py")
@@ -44,6 +45,7 @@ def test_what_had_closed_when_a_run_was_killed_is_there(tmp_path):
     assert len({steps for _, steps in runs}) > ROUNDS / 10, "the kills came at different moments"
 
 
+@pytest.mark.hostile(102)
 def test_a_killed_run_is_gone_on_with(tmp_path):
     script = Path(__file__).with_name("killed_run.py")
     command = [sys.executable, script, tmp_path, "1"]

@@ -151,6 +151,7 @@ def test_a_recorder_that_is_dropped_leaves_all_it_saw(net, path):
     assert side_files(path) == []
 
 
+@pytest.mark.hostile(103)
 def test_a_script_that_ends_leaves_all_it_saw(path):
     run = textwrap.dedent(
         """
@@ -383,6 +384,7 @@ class Failing:
         monkeypatch.setattr(actstats.log.writer.Writer, "append", append)
 
 
+@pytest.mark.hostile(115)
 @pytest.mark.parametrize(
     "error",
     [sqlite3.OperationalError("database or disk is full"), OSError(30, "Read-only file system")],
@@ -405,6 +407,7 @@ def test_a_full_disk_does_not_stop_the_run_and_nothing_is_lost(
     assert_same(actstats.load(path), want)
 
 
+@pytest.mark.hostile(111)
 def test_windows_that_wait_merge_before_they_fill_the_memory(net, path, monkeypatch):
     Failing(monkeypatch, OSError("no space"))
     recorder = ActivationRecorder(net, log=path, window=1)
@@ -585,6 +588,7 @@ def test_something_else_than_a_file_is_refused(net):
         ActivationRecorder(net, log="/dev/null")
 
 
+@pytest.mark.hostile(100)
 def test_an_interrupt_anywhere_in_a_step_leaves_every_window_once(net, path):
     """Stops a step at each line of our own once, as Ctrl-C may."""
     files = ("run.py", "live.py", "writer.py")
@@ -617,6 +621,7 @@ def test_an_interrupt_anywhere_in_a_step_leaves_every_window_once(net, path):
     assert len(steps) > 40
 
 
+@pytest.mark.hostile(99)
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
 def test_a_forked_child_leaves_the_file_alone(net, path):
     with ActivationRecorder(net, log=path) as recorder:
@@ -633,6 +638,7 @@ def test_a_forked_child_leaves_the_file_alone(net, path):
     assert [w.first_step for w in actstats.load(path).windows] == [0, 1, 2, 3, 4]
 
 
+@pytest.mark.hostile(97)
 @pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning")
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
 def test_a_child_forked_while_a_step_ends_does_not_wait_for_it(net):
@@ -663,6 +669,7 @@ def test_a_child_forked_while_a_step_ends_does_not_wait_for_it(net):
     assert os.waitstatus_to_exitcode(ended[1]) == 7
 
 
+@pytest.mark.hostile(118)
 def test_names_are_data(path):
     names = ["../../etc/passwd", "a\x00b", "\ud800", "<script>", "=cmd", "A", "a", 'q"uote']
     modules = {name: nn.Linear(2, 2) for name in names}

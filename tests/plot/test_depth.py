@@ -136,7 +136,7 @@ def test_axes_given_are_drawn_on_and_returned():
 
 
 def test_errors():
-    with pytest.raises(ValueError, match='`figure` must be "values" or one of'):
+    with pytest.raises(ValueError, match=r"`figure` must be one of \('values', "):
         layers(growing(), "sdt")
     with pytest.raises(KeyError, match="no window 9"):
         layers(growing(), windows=[9])

@@ -175,6 +175,7 @@ def test_same_recording_gives_the_same_bytes(pages):
 # ---- names are data ------------------------------------------------------------------------------
 
 
+@pytest.mark.hostile(118)
 def test_hostile_names_make_no_elements(pages):
     page, others = read(pages["hostile"]), (read(pages["healthy"]), read(pages["sick"]))
     assert len(page.find("script")) == 1
@@ -185,6 +186,7 @@ def test_hostile_names_make_no_elements(pages):
     assert all(e.attributes["src"].startswith("data:") for e in page.find("img"))
 
 
+@pytest.mark.hostile(118)
 def test_hostile_names_are_shown_as_they_are_without_tricks(pages):
     page = read(pages["hostile"])
     shown = {bdi.text for bdi in page.one("table", id="table").find("bdi")}

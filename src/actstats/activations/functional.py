@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch.nn import functional as F
 
+from actstats._torch import native_functions
 from actstats.activations.registry import KINDS, build, from_values
 from actstats.activations.spec import Activation
 
@@ -62,7 +63,7 @@ def _signature(name: str) -> tuple[str, ...]:
 
 
 def _functional_forms() -> dict[Callable[..., Any], FunctionalForm]:
-    owners = (F, torch, torch.Tensor, torch._C._nn)
+    owners = (F, torch, torch.Tensor, *native_functions())
     forms = {
         getattr(owner, name + suffix): FunctionalForm(name, _signature(name), suffix == "_")
         for name in KINDS

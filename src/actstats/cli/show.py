@@ -59,12 +59,12 @@ def run(args: argparse.Namespace, console: Console) -> int:
     """Print the table."""
     from actstats.summary import Summary
 
-    figures = _figures(args)
     with console.progress(f"reading {args.file}"):
         recording = chosen(
             opened(args.file, salvage=args.salvage), args.site, args.phase, args.steps
         )
         summary = Summary(recording)
+    figures = _figures(args, recording)
     rows = _sorted(summary.found, args.sort, args.reverse)
     console.emit(_document(recording, rows))
     table = Table(_columns(recording, rows, figures), None if args.wide else console.width)
@@ -80,19 +80,13 @@ def run(args: argparse.Namespace, console: Console) -> int:
     return 0
 
 
-def _figures(args: argparse.Namespace) -> list[str]:
-    from actstats.summary import COLUMNS, EXTRA
+def _figures(args: argparse.Namespace, recording: Recording) -> list[str]:
+    from actstats.summary import EXTRA, columns_of
 
-    known = (*EXTRA, *_all_figures())
+    known = (*EXTRA, *recording.figure_names)
     if args.sort is not None:
         one_of("figure", args.sort, known)
-    return [one_of("figure", name, known) for name in args.figures or COLUMNS]
-
-
-def _all_figures() -> tuple[str, ...]:
-    from actstats.stats import FIGURES
-
-    return FIGURES
+    return [one_of("figure", name, known) for name in args.figures or columns_of(recording)]
 
 
 def _sorted(rows: Sequence[Row], figure: str | None, reverse: bool) -> list[Row]:
@@ -101,7 +95,7 @@ def _sorted(rows: Sequence[Row], figure: str | None, reverse: bool) -> list[Row]
         return list(reversed(rows)) if reverse else list(rows)
 
     def place(row: Row) -> tuple[bool, float]:
-        value = float(getattr(row.stats, figure))
+        value = float(getattr(row.stats, figure, math.nan))
         return math.isnan(value), value if reverse else -value
 
     return sorted(rows, key=place)

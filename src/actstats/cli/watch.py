@@ -61,13 +61,11 @@ def _seconds(text: str) -> float:
 
 def run(args: argparse.Namespace, console: Console) -> int:
     """Show the run until it ends or the user has seen enough."""
-    from actstats.stats import FIGURES
-
-    one_of("figure", args.figure, FIGURES)
     looks = follow(args.file, args.interval, once=args.once, wait=args.wait)
     with _shown(args, console) as show:
         try:
             for recording, closed in looks:
+                one_of("figure", args.figure, recording.figure_names)
                 show(view_of(recording, args.figure, args.site, args.phase, closed=closed))
         except KeyboardInterrupt:  # the usual way to end it, and no error
             pass

@@ -14,6 +14,7 @@ from actstats.comparison.measure import Measured
 from actstats.comparison.pairs import Paired, WindowPair
 from actstats.comparison.rows import DISTANCES, HEAD, SiteComparison, cells
 from actstats.comparison.telling import largest_distance
+from actstats.names import printable
 from actstats.series import Series
 from actstats.sites import close_matches, matches
 from actstats.stats import FIGURES
@@ -189,7 +190,8 @@ class Comparison(Sequence[SiteComparison]):
 
     def __str__(self) -> str:
         rows = [cells(row) for row in self.rows]
-        return "\n".join([self.verdict, "", *aligned(HEAD, rows, left=1), *self.footer])
+        lines = (self.verdict, "", *aligned(HEAD, rows, left=1), *self.footer)
+        return "\n".join(map(printable, lines))
 
     def __repr__(self) -> str:
         number, sites = len(self.separated), len(self)
@@ -199,11 +201,12 @@ class Comparison(Sequence[SiteComparison]):
         )
 
     def _repr_html_(self) -> str:
-        footer = "".join(f"<li>{html.escape(line)}</li>" for line in self.footer)
+        footer = "".join(f"<li>{html.escape(printable(line))}</li>" for line in self.footer)
         rows = html_rows("td", [cells(row) for row in self.rows])
         return (
-            f"<p>{html.escape(self.verdict)}</p><table><thead>{html_rows('th', [HEAD])}</thead>"
-            f"<tbody>{rows}</tbody></table><ul>{footer}</ul>"
+            f"<p>{html.escape(printable(self.verdict))}</p>"
+            f"<table><thead>{html_rows('th', [HEAD])}</thead><tbody>{rows}</tbody></table>"
+            f"<ul>{footer}</ul>"
         )
 
     # ---- exporting -----------------------------------------------------------------------------

@@ -21,10 +21,10 @@ from actstats.diagnosis.finding import Finding
 from actstats.diagnosis.remedies import Remedy, remedies_for
 from actstats.diagnosis.risk import Risk, risk
 from actstats.diagnosis.signs import vital_signs
-from actstats.diagnosis.training import UPDATE_RATIO
-from actstats.names import plain
+from actstats.names import plain, printable
 from actstats.recorder import ActivationRecorder
 from actstats.recording import Recording
+from actstats.updates import UPDATE_RATIO
 
 __all__ = ["Checkup", "Tried", "check"]
 
@@ -135,7 +135,7 @@ class Checkup(Diagnosis):
     def __str__(self) -> str:
         lines = [super().__str__()]
         if self.tried:
-            lines += ["Tried on a copy:", *(f"  {tried}" for tried in self.tried)]
+            lines += ["Tried on a copy:", *(printable(f"  {tried}") for tried in self.tried)]
         return "\n".join(lines)
 
     def to_dict(self) -> dict[str, Any]:

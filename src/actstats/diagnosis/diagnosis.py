@@ -13,6 +13,7 @@ from actstats.diagnosis.reading import Reading
 from actstats.diagnosis.rule import Answer, Rule
 from actstats.diagnosis.rules import RULES
 from actstats.diagnosis.thresholds import Thresholds
+from actstats.names import printable
 from actstats.recording import Source, as_recording
 from actstats.text import aligned
 
@@ -168,7 +169,7 @@ class Diagnosis(Sequence[Finding]):
             lines += _grouped(self.follows_from(root))
         if self.not_judged:
             lines.append(f"Not judged: {_reasons(self.not_judged)}.")
-        return "\n".join(lines).rstrip()
+        return "\n".join(map(printable, lines)).rstrip()
 
     def __repr__(self) -> str:
         counts = {s: sum(f.severity == s for f in self) for s in reversed(SEVERITIES)}
@@ -181,7 +182,7 @@ class Diagnosis(Sequence[Finding]):
         return "\n".join(aligned(_HEAD, rows, left=len(_HEAD), rule=False))
 
     def _repr_html_(self) -> str:
-        text = f"<p>{html.escape(self.verdict)}</p>"
+        text = f"<p>{html.escape(printable(self.verdict))}</p>"
         if not len(self):
             return text
         head = "".join(f"<th>{title}</th>" for title in (*_HEAD, "what to do"))
@@ -272,5 +273,6 @@ def _row(finding: Finding) -> tuple[str, ...]:
 
 
 def _html_row(finding: Finding) -> str:
-    cells = (*(c.replace("  ", "\N{EM SPACE}↳ ", 1) for c in _row(finding)), finding.remedy)
+    row = (printable(cell) for cell in (*_row(finding), finding.remedy))
+    cells = (cell.replace("  ", "\N{EM SPACE}↳ ", 1) if cell[:1] == " " else cell for cell in row)
     return "<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in cells) + "</tr>"

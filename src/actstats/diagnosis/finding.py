@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
-from actstats.names import plain
+from actstats.names import plain, printable
 
 __all__ = ["SEVERITIES", "Finding", "Severity", "at_least", "plain"]
 
@@ -88,7 +88,8 @@ class Finding:
         }
 
     def __str__(self) -> str:
-        return f"{self.severity}: {self.rule} at {self.site or 'the whole net'}: {self.message}"
+        where = self.site or "the whole net"
+        return printable(f"{self.severity}: {self.rule} at {where}: {self.message}")
 
     def __repr__(self) -> str:
         return f"<Finding {self.severity} {self.rule} at {self.site}>"

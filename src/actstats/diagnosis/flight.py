@@ -181,8 +181,11 @@ class FlightRecorder:
             return
         beside = path.with_name(f"{path.name}.part")
         text = json.dumps(self.to_dict(), indent=1, allow_nan=False)
-        beside.write_text(text, encoding="utf-8")
-        os.replace(beside, path)
+        try:
+            beside.write_text(text, encoding="utf-8")
+            os.replace(beside, path)
+        finally:
+            beside.unlink(missing_ok=True)
 
     def _report(self, diagnosis: Diagnosis) -> None:
         """Hand on what is new or graver; raise where that was asked for."""

@@ -9,14 +9,9 @@ from actstats.diagnosis.finding import Finding, Severity
 from actstats.diagnosis.reading import Reading
 from actstats.diagnosis.rule import DoesNotApply
 from actstats.diagnosis.thresholds import Thresholds
+from actstats.updates import UPDATE_RATIO
 
-__all__ = ["UPDATE_RATIO", "never_called", "update_ratio"]
-
-UPDATE_RATIO = "update_ratio/"
-"""Scalars of this name and a parameter's hold the ratio of a step's update to the weight.
-
-By their rms, not their std: Adam's first step may be the same in every entry of a weight.
-"""
+__all__ = ["never_called", "update_ratio"]
 
 USUAL = 1e-3  # the ratio in a run that goes well
 
@@ -56,8 +51,7 @@ def update_ratio(reading: Reading, thresholds: Thresholds) -> Iterator[Finding]:
     ratios = _ratios(reading)
     if not ratios:
         raise DoesNotApply(
-            "no update was seen: give `check` the optimizer, or `step` scalars"
-            f" named {UPDATE_RATIO}<parameter>"
+            "no update was seen: give the optimizer to `check`, or to the recorder's `watch`"
         )
     middle = median(ratios.values())
     if middle >= thresholds.update_high:

@@ -8,7 +8,6 @@ import numpy as np
 
 from actstats.names import valid_unicode
 from actstats.recording import Recording
-from actstats.stats import FIGURES
 
 if TYPE_CHECKING:
     import xarray
@@ -31,12 +30,12 @@ def to_xarray(recording: Recording) -> xarray.Dataset:
 def _figures(recording: Recording) -> dict[str, Any]:
     places = {site: place for place, site in enumerate(recording)}
     shape = (len(recording.windows), len(places))
-    arrays = {name: np.full(shape, np.nan) for name in FIGURES}
+    arrays = {name: np.full(shape, np.nan) for name in recording.figure_names}
     for row, window in enumerate(recording.windows):
         sites, found = window.figures
         columns = [places[site] for site in sites]
-        for name, values in arrays.items():
-            values[row, columns] = found[name]
+        for name, values in found.items():
+            arrays[name][row, columns] = values
     return {name: (("window", "site"), values) for name, values in arrays.items()}
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from difflib import get_close_matches
 from pathlib import Path
-from tempfile import NamedTemporaryFile
+from tempfile import mkstemp
 from typing import IO, Any
 
 from actstats.exports import writers
@@ -147,19 +147,23 @@ def checked_tables(format: str, tables: str | Iterable[str] | None) -> tuple[str
 @contextmanager
 def replacing(path: Path) -> Iterator[IO[bytes]]:
     """Open a file beside ``path`` that takes its place once all is written."""
-    folder = path.parent
-    with NamedTemporaryFile(dir=folder, prefix=f".{path.name[:40]}.", delete=False) as file:
-        made = Path(file.name)
-        try:
+    if path.exists() and not path.is_file():  # a pipe, /dev/stdout: it stays what it is
+        with path.open("wb") as stream:
+            yield stream
+        return
+    path = path.resolve()  # of a link what it leads to is replaced
+    handle, name = mkstemp(dir=path.parent, prefix=f".{path.name[:40]}.")
+    made = Path(name)
+    try:
+        with os.fdopen(handle, "wb") as file:
             yield file
             file.flush()
             os.fsync(file.fileno())
-        except BaseException:
-            file.close()
-            made.unlink(missing_ok=True)
-            raise
-    made.chmod(0o666 & ~_umask())
-    made.replace(path)
+        made.chmod(0o666 & ~_umask())
+        made.replace(path)
+    except BaseException:
+        made.unlink(missing_ok=True)
+        raise
 
 
 def _umask() -> int:

@@ -19,6 +19,7 @@ import os
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -28,7 +29,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from actstats._torch import resolved
+from actstats._torch import quiet, resolved
 from actstats.kernels import _words as W
 from actstats.kernels import reference, slopes
 from actstats.kernels.state import ASYMPTOTE_OCTAVES, Gate, Intervals, Layout, State
@@ -166,19 +167,27 @@ class Plan:
         if self.simple:
             self.run(self.address, place, step)
         else:
-            self.take(x, state, step)
+            with quiet():
+                self.take(x, state, step)
         return True
 
     def take(self, x: Tensor, state: State, step: int, scale: float | Tensor | None = None) -> None:
         """Read one tensor; the plan knows the scale already, but torch does not."""
-        if self.large and torch.get_num_threads() > 1:
-            _spread(self, x, state, step, min(torch.get_num_threads(), MAX_THREADS))
-        else:
+        threads = min(torch.get_num_threads(), MAX_THREADS) if self.large else 1
+        if threads == 1 and not self.by_torch:  # one call of compiled code: all or nothing
             self.run(self.address, x.data_ptr(), step)
-        if self.by_torch:
-            values = x.detach()
-            values = values if scale is None else values.double() / scale
-            reference.add_openness(values, state)
+            return
+        with state.at_once() as draft:
+            words = self.words.copy()
+            words[W.MEMORY] = draft.memory.data_ptr()
+            if threads > 1:
+                _spread(self, words, x, draft, step, threads)
+            else:
+                _read(self, words, draft, x, step)
+            if self.by_torch:
+                values = x.detach()
+                values = values if scale is None else values.double() / scale
+                reference.add_openness(values, draft)
 
 
 def _plan(
@@ -317,21 +326,24 @@ if hasattr(os, "register_at_fork"):  # not on Windows
     os.register_at_fork(after_in_child=_pool.cache_clear)  # threads do not survive a fork
 
 
-def _spread(plan: Plan, x: Tensor, state: State, step: int, threads: int) -> None:
+def _spread(
+    plan: Plan, words: NDArray[np.int64], x: Tensor, state: State, step: int, threads: int
+) -> None:
     """Read a tensor with several threads, each into a state of its own; merge these in order."""
-    parts = _parts(plan.words, threads)
-    private = [State(state.spec) for _ in parts[1:]]
-    for words, own in zip(parts[1:], private, strict=True):
-        words[W.MEMORY], words[W.CALL] = own.memory.data_ptr(), 0
+    parts = _parts(words, threads)
+    spec = replace(state.spec, custom=())  # kernels know nothing of these
+    private = [State(spec) for _ in parts[1:]]
+    for part, own in zip(parts[1:], private, strict=True):
+        part[W.MEMORY], part[W.CALL] = own.memory.data_ptr(), 0
     work = [
-        _pool().submit(_read, plan, words, own, x, step)
-        for words, own in zip(parts[1:], private, strict=True)
+        _pool().submit(_read, plan, part, own, x, step)
+        for part, own in zip(parts[1:], private, strict=True)
     ]
     try:
         _read(plan, parts[0], state, x, step)
     finally:
-        for part in work:
-            part.result()
+        for one in work:
+            one.result()
     for own in private:
         state.merge(own)
 
@@ -398,9 +410,10 @@ def _take(
         plan.take(x, state, step, scale)
         return None if scale is not None else plan
     at = unit_dimension(x, axis, state.spec.width)
-    for i, block in enumerate(pieces(x, at, BLOCK)):
-        plan = _plan(block, state, axis, observed=observed, scale=scale)
-        assert plan is not None  # it is contiguous
-        plan.words[W.CALL] &= i == 0
-        plan.take(block, state, step, scale)
+    with state.at_once() as draft:
+        for i, block in enumerate(pieces(x, at, BLOCK)):
+            plan = _plan(block, draft, axis, observed=observed, scale=scale)
+            assert plan is not None  # it is contiguous
+            plan.words[W.CALL] &= i == 0
+            plan.take(block, draft, step, scale)
     return None

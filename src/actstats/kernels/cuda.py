@@ -204,7 +204,7 @@ def _plan(x: Tensor, state: State, axis: int | None, scale: str, observed: bool)
     walk = _walk(x, axis, spec.width)
     if walk is None:
         return None
-    parts, span = _divide(walk), at.words - at.histogram
+    parts, span = _divide(walk), at.custom - at.histogram
     programs = parts.tiles * parts.blocks
     copies = min(COPIES // span, programs) if observed and x.numel() >= PRIVATE else 0
     gate = spec.gate if spec.gate is not None and spec.gate.from_output == observed else None

@@ -54,9 +54,10 @@ def observe(
     scale : float or Tensor, optional
         Divide by this first (a gradient scaler's scale).
     """
-    state.calls += 1
-    for block in _blocks(x, unit_axis, state.spec.width):
-        _observe_block(block, state, step, scale)
+    with state.at_once() as draft:
+        draft.calls += 1
+        for block in _blocks(x, unit_axis, state.spec.width):
+            _observe_block(block, draft, step, scale)
 
 
 def judge(z: Tensor, state: State, *, unit_axis: int | None = -1, step: int = 0) -> None:
@@ -71,9 +72,10 @@ def judge(z: Tensor, state: State, *, unit_axis: int | None = -1, step: int = 0)
     unit_axis, step
         As in :func:`observe`.
     """
-    for block in _blocks(z, unit_axis, state.spec.width):
-        values = block.double()
-        _judge_block(values, _finite(values), state, step, z.dtype)
+    with state.at_once() as draft:
+        for block in _blocks(z, unit_axis, draft.spec.width):
+            values = block.double()
+            _judge_block(values, _finite(values), draft, step, z.dtype)
 
 
 def _blocks(x: Tensor, unit_axis: int | None, width: int) -> Iterator[Tensor]:

@@ -6,17 +6,22 @@ attached during validation, or under another default dtype, keeps counting in in
 
 from __future__ import annotations
 
+import copy
+import itertools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, fields, replace
 from functools import lru_cache
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from actstats._torch import add_to_all, copy_to_all, quiet, zero_all
+from actstats.custom import Kind
 from actstats.moments import Moments, combine
 
 __all__ = ["ASYMPTOTE_OCTAVES", "NEVER", "Gate", "HostCopy", "Layout", "Spec", "State", "reset"]
@@ -97,6 +102,8 @@ class Spec:
         Keep the bins of 1 - |x| for a layer that ends at plus or minus one.
     edges : tuple of float, optional
         Ascending edges of the exact linear histogram.
+    custom : tuple of Kind
+        Statistics of the user's own; no kernel reads or writes them.
     """
 
     resolution: int = 3
@@ -104,6 +111,7 @@ class Spec:
     gate: Gate | None = None
     asymptote: bool = False
     edges: tuple[float, ...] | None = None
+    custom: tuple[Kind, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -121,6 +129,7 @@ class Layout:
     histogram: int
     asymptote: int
     linear: int
+    custom: int
     words: int
 
     CALLS: ClassVar[int] = 0
@@ -140,8 +149,9 @@ class Layout:
         histogram = judged + (0 if spec.gate is None else 5 * spec.width)
         asymptote = histogram + (1 << (9 + k))
         linear = asymptote + (2 * ASYMPTOTE_OCTAVES << k if spec.asymptote else 0)
-        words = linear + (0 if spec.edges is None else len(spec.edges) + 1)
-        return cls(moments, judged, histogram, asymptote, linear, words)
+        custom = linear + (0 if spec.edges is None else len(spec.edges) + 1)
+        words = custom + sum(kind.words for kind in spec.custom)
+        return cls(moments, judged, histogram, asymptote, linear, custom, words)
 
 
 class State:
@@ -184,6 +194,8 @@ class State:
         Judged samples, active, saturated low, saturated high, step of the last active sample.
     openness : Tensor of float64, shape (), or None
         Sum over judged values of |slope| / max |slope|.
+    custom : dict of Kind to Tensor of float64, shape (words,)
+        What the user's own statistics know.
     plan, judge_plan : object
         Whatever a kernel has prepared for this memory; forgotten when the memory is another.
     """
@@ -228,20 +240,37 @@ class State:
         if spec.asymptote:
             self.asymptote = memory[at.asymptote : at.linear].view(2, ASYMPTOTE_OCTAVES << k)
         if spec.edges is not None:
-            self.linear = memory[at.linear :]
+            self.linear = memory[at.linear : at.custom]
+        ends = itertools.accumulate((kind.words for kind in spec.custom), initial=at.custom)
+        self.custom = {
+            kind: floats[begin:end]
+            for kind, (begin, end) in zip(spec.custom, itertools.pairwise(ends), strict=True)
+        }
 
     def reset(self) -> None:
         """Forget everything seen; keep the memory."""
         reset((self,))
 
+    @contextmanager
+    def at_once(self) -> Iterator[State]:
+        """Yield a copy; what is done to it takes effect in one operation, at the end or never.
+
+        Ctrl-C between two operations leaves a state whose numbers agree with each other.
+        """
+        draft = copy.copy(self)
+        draft._hold(self.spec, self.memory.clone())
+        yield draft
+        self.memory.copy_(draft.memory)
+
     def merge(self, other: State) -> None:
-        """Add what another state of the same spec, on the same device, has seen."""
+        """Add what a kernel has written to another state of the same spec, on the same device."""
         at, old, new = Layout.of(self.spec), self.moments, other.moments
         merged = combine(
             (old[0], old[1], old[2], old[3]), (new[0], new[1], new[2], new[3]), torch.where
         )
         self.memory[: at.EXTREMA] += other.memory[: at.EXTREMA]
-        self.memory[at.histogram :] += other.memory[at.histogram :]
+        bins = slice(at.histogram, at.custom)
+        self.memory[bins] += other.memory[bins]
         torch.minimum(self.extrema[0], other.extrema[0], out=self.extrema[0])
         torch.maximum(self.extrema[1], other.extrema[1], out=self.extrema[1])
         torch.maximum(self.broken, other.broken, out=self.broken)
@@ -251,6 +280,16 @@ class State:
             torch.maximum(self.judged[4], other.judged[4], out=self.judged[4])
         if self.openness is not None and other.openness is not None:
             self.openness += other.openness
+
+    def repeat(self, times: int) -> None:
+        """Count all that was seen so many times, as one call."""
+        at = Layout.of(self.spec)
+        self.memory[at.COUNTS : at.EXTREMA] *= times
+        self.memory[at.histogram : at.custom] *= times
+        self.moments[[0, 3, 4]] *= times  # the mean stays
+        if self.judged is not None and self.openness is not None:
+            self.judged[:4] *= times
+            self.openness *= times
 
     def to(self, device: torch.device) -> None:
         """Move everything to another device."""
@@ -267,9 +306,13 @@ class State:
         if self.judged is not None:
             sums, last = self.judged[:4].sum(1), self.judged[4].max()
             judged = torch.cat((sums, last[None]))[:, None]
-        self._change(
-            replace(self.spec, width=1), moments=torch.tensor(np.stack(columns)), judged=judged
-        )
+        spec = replace(self.spec, width=1, custom=_without_units(self.spec.custom))
+        self._change(spec, moments=torch.tensor(np.stack(columns)), judged=judged)
+
+    def drop(self, kind: Kind) -> None:
+        """Give up a statistic of the user's own."""
+        kept = tuple(other for other in self.spec.custom if other != kind)
+        self._change(replace(self.spec, custom=kept))
 
     def coarsen(self, resolution: int) -> None:
         """Add up neighbouring bins until the histogram's resolution is ``resolution``."""
@@ -286,6 +329,7 @@ class State:
     def _change(self, spec: Spec, **parts: Tensor | None) -> None:
         """Keep something else from now on; parts that are not given are kept as they are."""
         old = {name: parts.get(name, getattr(self, name)) for name in _PARTS}
+        custom = self.custom
         header = self.memory[: Layout.HEADER]
         with torch.inference_mode(False):
             memory = torch.zeros(Layout.of(spec).words, dtype=torch.int64, device=self.device)
@@ -294,6 +338,8 @@ class State:
             for name, part in old.items():
                 if part is not None:
                     getattr(self, name).copy_(part)
+            for kind, words in self.custom.items():
+                words.copy_(custom[kind])
 
     @property
     def nbytes(self) -> int:
@@ -304,17 +350,20 @@ class State:
 _PARTS = ("moments", "judged", "histogram", "asymptote", "linear")  # beside the header
 
 
+def _without_units(kinds: Sequence[Kind]) -> tuple[Kind, ...]:
+    return tuple(kind for kind in kinds if not kind.units)
+
+
 def reset(states: Sequence[State]) -> None:
     """Forget everything that states of one device have seen; keep their memory.
 
     A handful of operations for all of them together, 2 us a state on a CPU.
     """
-    torch._foreach_zero_([state.memory for state in states])
-    nothing = _ends_of_nothing(states[0].device)
-    torch._foreach_copy_([state.extrema for state in states], [nothing] * len(states))
+    zero_all([state.memory for state in states])
+    copy_to_all([state.extrema for state in states], _ends_of_nothing(states[0].device))
     last_active = [state.last_active for state in states if state.last_active is not None]
     if last_active:
-        torch._foreach_sub_(last_active, 1)
+        add_to_all(last_active, -1)
 
 
 @lru_cache(maxsize=64)
@@ -323,16 +372,22 @@ def _ends_of_nothing(device: torch.device) -> Tensor:
         return torch.tensor((math.inf, -math.inf), dtype=torch.float64, device=device)
 
 
+class HasMemory(Protocol):
+    """A state, or something else that keeps all it knows in 64-bit words."""
+
+    memory: Tensor
+
+
 class HostCopy:
     """What states hold, copied to the host; on a GPU nothing waits until it is read.
 
     Parameters
     ----------
-    states : sequence of State
+    states : sequence of State or the like
         Of one device. They may be reset right after: the device keeps the order.
     """
 
-    def __init__(self, states: Sequence[State]) -> None:
+    def __init__(self, states: Sequence[HasMemory]) -> None:
         together = torch.cat([state.memory for state in states])
         self._words = together.to("cpu", non_blocking=together.is_cuda)  # pinned memory then
         self._copied = torch.cuda.Event() if together.is_cuda else None
@@ -348,4 +403,5 @@ class HostCopy:
         """Return the memory of one state after the other's; waits for the device."""
         if self._copied is not None:
             self._copied.synchronize()
-        return self._words.numpy()
+        with quiet():
+            return self._words.numpy()

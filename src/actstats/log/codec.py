@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from actstats import activations
+from actstats.custom import kind_from_json, kind_to_json
 from actstats.gate import make_gate
 from actstats.kernels import Spec
 from actstats.kernels.state import NEVER, Layout
@@ -53,7 +54,7 @@ def encode(table: SiteTable) -> bytes:
         )
     )
     words = np.concatenate(
-        (rows.header[_FLOAT_ROWS].reshape(-1), rows.moments[1:].reshape(-1))
+        (rows.header[_FLOAT_ROWS].reshape(-1), rows.moments[1:].reshape(-1), rows.custom)
     ).view(np.int64)
     occupied = words != 0
     gaps = table.bins + 1  # the first one's from the beginning
@@ -103,7 +104,7 @@ def _decoded(columns: Columns, data: bytes) -> SiteTable:
         raise ValueError(f"numbers of {sizes} bytes")
     sites, units, judged = len(columns.sites), int(columns.units[-1]), int(columns.judged[-1])
     numbers = (Layout.EXTREMA * sites + units + 5 * judged, bins, bins)
-    words = (_FLOAT_ROWS.stop - _FLOAT_ROWS.start) * sites + 4 * units
+    words = (_FLOAT_ROWS.stop - _FLOAT_ROWS.start) * sites + 4 * units + int(columns.custom[-1])
     if bins > min(MOST_BINS, int(columns.starts[-1])) or floats > words:
         raise ValueError(f"{bins} bins and {floats} floats, more than there can be")
     total = sum(n * size for n, size in zip(numbers, sizes, strict=True)) + (words + 7) // 8
@@ -141,7 +142,7 @@ def _inflated(deflated: bytes, total: int) -> NDArray[np.uint8]:
 
 def _dense(columns: Columns, whole: IntArray, floating: IntArray) -> IntArray:
     """Put whole numbers and floats back in their rows."""
-    dense = np.empty(len(columns.dense), np.int64)
+    dense = np.empty(columns.dense_words, np.int64)
     rows, sites = columns.rows(dense), len(columns.sites)
     units, judged = rows.moments.shape[1], rows.judged.shape[1]
     ends = np.cumsum((Layout.EXTREMA * sites, units, 4 * judged))
@@ -151,9 +152,11 @@ def _dense(columns: Columns, whole: IntArray, floating: IntArray) -> IntArray:
     rows.moments[0] = n
     rows.judged[:4] = samples.reshape(4, judged)
     rows.judged[4] = last_active - 1
-    above, below = np.split(floating, [(_FLOAT_ROWS.stop - _FLOAT_ROWS.start) * sites])
-    words[_FLOAT_ROWS] = above.reshape(words[_FLOAT_ROWS].shape)
-    rows.moments.view(np.int64)[1:] = below.reshape(4, units)
+    above = (_FLOAT_ROWS.stop - _FLOAT_ROWS.start) * sites
+    parts = np.split(floating, [above, above + 4 * units])
+    words[_FLOAT_ROWS] = parts[0].reshape(words[_FLOAT_ROWS].shape)
+    rows.moments.view(np.int64)[1:] = parts[1].reshape(4, units)
+    rows.custom.view(np.int64)[:] = parts[2]
     return dense
 
 
@@ -209,6 +212,7 @@ def layout_to_json(columns: Columns) -> list[dict[str, Any]]:
             "units": kept.units,
             "notes": [list(note) for note in kept.notes],
         }
+        | ({"custom": [*map(kind_to_json, kept.spec.custom)]} if kept.spec.custom else {})
         for kept in columns.sites
     ]
 
@@ -225,7 +229,8 @@ def layout_from_json(layout: Any) -> Columns:
         sites = tuple(_kept(**one) for one in layout)
     except (TypeError, ValueError, KeyError, OverflowError) as error:
         raise RecordingFileError(f"a layout of sites cannot be read: {error}") from error
-    words = sum(Layout.of(kept.spec).histogram for kept in sites)
+    layouts = [Layout.of(kept.spec) for kept in sites]
+    words = sum(at.histogram + at.words - at.custom for at in layouts)
     if words > MOST_WORDS:
         raise RecordingFileError(f"a window of {words} words is refused; {MOST_WORDS} are allowed.")
     if len({kept.site for kept in sites}) != len(sites):
@@ -245,6 +250,7 @@ def _kept(
     saturation_slope: float,
     units: int,
     notes: list[tuple[str, str]],
+    custom: list[list[Any]] | None = None,
 ) -> Kept:
     """Return what is kept of a site; every value is checked before anything is made of it."""
     known = None if activation is None else activations.activation_from_key(activation)
@@ -261,6 +267,7 @@ def _kept(
         gate=make_gate(known, saturation_slope) if judged else None,
         asymptote=bool(asymptote),
         edges=None if edges is None else named_edges([float(edge) for edge in edges]),
+        custom=tuple(kind_from_json(told) for told in custom or ()),
     )
     told = tuple((str(name), str(reason)) for name, reason in notes)
     return Kept(site, spec, known, saturation_slope, units, told)

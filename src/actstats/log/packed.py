@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -15,6 +16,8 @@ from actstats.recording import Window
 from actstats.table import Columns, Rows, SiteTable
 
 __all__ = ["Decoder", "PackedTable"]
+
+logger = logging.getLogger("actstats")
 
 RECENT = 4  # tables that stay decoded: merging reads two, in several passes
 
@@ -80,6 +83,7 @@ class Decoder:
         self._facts = facts
         self._layouts: dict[int, Columns] = {}
         self._recent: dict[int, SiteTable] = {}
+        self._unknown: set[str] = set()
 
     def window(self, row: Row) -> Window:
         """Return the window of a row; its numbers are decoded when they are read."""
@@ -94,7 +98,19 @@ class Decoder:
             if text is None:
                 raise RecordingFileError(f"the file has no layout {layout}.")
             self._layouts[layout] = layout_from_json(from_json(text))
+            self._warn_of_unknown(self._layouts[layout])
         return self._layouts[layout]
+
+    def _warn_of_unknown(self, columns: Columns) -> None:
+        """Say once of each statistic that its class is not here."""
+        for kind in columns.kinds:
+            if kind.is_unknown and kind.name not in self._unknown:
+                self._unknown.add(kind.name)
+                logger.warning(
+                    "the file has a statistic %r, which cannot be read here: import the module "
+                    "that defines it before loading",
+                    kind.name,
+                )
 
     def _table(self, row: Row, columns: Columns) -> SiteTable:
         table = self._recent.get(row.number)

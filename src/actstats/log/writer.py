@@ -405,7 +405,7 @@ def save(recording: Recording, path: str | os.PathLike[str]) -> Path:
         If a run writes to the file, or was killed while it did.
     """
     path = Path(path).resolve()
-    if path.is_dir() or not path.parent.is_dir():
+    if (path.exists() and not path.is_file()) or not path.parent.is_dir():
         raise ValueError(f"`path` must be a file in a folder that exists; got {str(path)!r}.")
     if is_open(path):
         raise ValueError(f"a run writes to {path}, or was killed while it did; save elsewhere.")

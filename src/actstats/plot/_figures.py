@@ -79,7 +79,8 @@ class Scale:
     def label(self) -> str:
         """The figure in words, with its unit."""
         unit = " (%)" if self.figure in SHARES else ""
-        return f"{LABELS[self.figure]}{self.what}{unit}"
+        name = LABELS.get(self.figure, self.figure.replace("_", " "))  # the user may have made it
+        return f"{name}{self.what}{unit}"
 
     def on_axis(self, axes: Axes) -> None:
         """Scale and label the y axis, on which the values are drawn already."""

@@ -25,8 +25,7 @@ from actstats.plot._figures import WIDE, Scale, scale_of
 from actstats.plot._sites import chosen_series, opened, picked
 from actstats.plot._style import Color
 from actstats.plot._time import told_steps, without_finite
-from actstats.recording import Recording, Source, Window
-from actstats.stats import FIGURES
+from actstats.recording import Recording, Source, Window, require_figure
 
 __all__ = ["layers"]
 
@@ -65,7 +64,7 @@ def layers(
     recording : recorder, Recording, Window or path of a recording's file
         What to show.
     figure : str, default "values"
-        ``"values"``, or one of ``actstats.stats.FIGURES``.
+        ``"values"``, or one of ``recording.figure_names``.
     sites : str or sequence of str, optional
         Patterns, such as ``"fc*"`` or ``"act*:grad"``. None: the layers (activations, or weight
         layers where there are few), in the order of the forward.
@@ -106,9 +105,8 @@ def layers(
     >>> [text.get_text() for text in ax.get_legend().get_texts()]
     ['step 0', 'step 4']
     """
-    if figure != "values" and figure not in FIGURES:
-        raise ValueError(f'`figure` must be "values" or one of {FIGURES}; got {figure!r}.')
     found, seen = opened(recording, phase)
+    require_figure(figure, ("values", *found.figure_names))
     with _style.style():
         axes = own_axes(ax, (7.2, 3.4))
         if figure == "values":

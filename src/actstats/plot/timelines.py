@@ -83,7 +83,7 @@ def timeline(
     recording : recorder, Recording, Window or path of a recording's file
         What to show.
     figure : str, default "std"
-        One of ``actstats.stats.FIGURES``.
+        One of ``recording.figure_names``.
     sites : str or sequence of str, optional
         Patterns, such as ``"act*"`` or ``"act*:grad"``. None: the layers (activations, or weight
         layers where there are few).

@@ -1,0 +1,45 @@
+"""Modules: what they hold, and the functions that torch makes in C."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import nn
+
+__all__ = [
+    "CONVOLUTIONS",
+    "NORMALISATIONS",
+    "children",
+    "has_forward_hooks",
+    "is_hooked",
+    "native_functions",
+]
+
+NORMALISATIONS: tuple[type[nn.Module], ...] = (
+    getattr(nn.modules.batchnorm, "_NormBase", nn.BatchNorm2d),
+)
+CONVOLUTIONS: tuple[type[nn.Module], ...] = (getattr(nn.modules.conv, "_ConvNd", nn.Conv2d),)
+
+
+def children(module: nn.Module) -> Mapping[str, nn.Module | None]:
+    """Return child modules by name, one under each of its names; None where there is none."""
+    found: Mapping[str, nn.Module | None] | None = getattr(module, "_modules", None)
+    return dict(module.named_children()) if found is None else found
+
+
+def has_forward_hooks(module: nn.Module) -> bool:
+    """Tell whether anybody's forward hook is on a module."""
+    return bool(getattr(module, "_forward_hooks", ()))
+
+
+def is_hooked(module: nn.Module) -> bool:
+    """Tell whether anything of anybody's runs before or after a module's forward."""
+    return has_forward_hooks(module) or bool(getattr(module, "_forward_pre_hooks", ()))
+
+
+def native_functions() -> tuple[Any, ...]:
+    """Return where those functions of `torch.nn.functional` stand that are made in C."""
+    found = getattr(torch._C, "_nn", None)
+    return () if found is None else (found,)

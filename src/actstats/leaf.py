@@ -1,0 +1,67 @@
+"""What is known of one observed leaf; hooks change it with the lock of their recorder held."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from types import ModuleType
+
+from torch import Tensor
+
+from actstats.activations import Activation
+from actstats.custom import Kind
+from actstats.kernels import Spec, State
+from actstats.sharding import Units
+from actstats.sites import Site
+
+__all__ = ["Leaf"]
+
+
+@dataclass
+class Leaf:
+    """One observed leaf: its state, how it is laid out, what is known of it."""
+
+    site: Site
+    state: State
+    kernel: ModuleType
+    axis: int | None
+    activation: Activation | None
+    units: int
+    notes: dict[str, str] = field(default_factory=dict)
+    shard: Units | None = None  # which units these are, where other ranks have others
+    observed: bool = False  # ever; what was only judged is no site yet
+    ahead: bool = False  # judged, by a call whose output may not have come yet
+    version: int = 0  # of what the user's own statistics know
+
+    @property
+    def is_begun(self) -> bool:
+        """Whether it was judged in a first call that is still under way in some thread."""
+        return self.ahead and not int(self.state.calls)
+
+    @property
+    def all_units(self) -> int:
+        """Units told apart, those of other ranks too."""
+        return self.units if self.shard is None else self.shard.whole
+
+    @property
+    def spec(self) -> Spec:
+        """What is kept, with room for the units of other ranks."""
+        spec = self.state.spec
+        return spec if self.shard is None else replace(spec, width=self.shard.whole)
+
+    def drafts(self) -> tuple[int, dict[Kind, Tensor]]:
+        """Copy what the user's own statistics know; with its version."""
+        return self.version, {kind: words.clone() for kind, words in self.state.custom.items()}
+
+    def keep(self, drafts: Mapping[Kind, Tensor]) -> None:
+        """Take what copies know in place of what they were made of."""
+        self.version += 1
+        for kind, words in drafts.items():
+            if kind in self.state.custom:  # not dropped meanwhile
+                self.state.custom[kind].copy_(words)
+
+    def drop(self, kind: Kind, error: Exception) -> None:
+        """Give up a statistic of the user's own."""
+        if kind in self.state.custom:
+            self.state.drop(kind)
+            self.notes[kind.name] = f"{type(error).__name__}: {error}"
