@@ -109,7 +109,7 @@ class Statistic(ABC):
 
     @abstractmethod
     def figures(self, state: Mapping[str, FloatArray]) -> Mapping[str, float]:
-        """Return the numbers to show, by :attr:`figure_names`; nan where one does not apply."""
+        """Return the numbers to show, by `figure_names`; nan where one does not apply."""
 
 
 @dataclass(frozen=True)
