@@ -1,6 +1,6 @@
 """The verbs of this repository; CI calls the same ones.
 
-    python -m nox -s test        one of: test, lint, types, docs, bench, images, mutations
+    python -m nox -s test        one of: test, lint, types, docs, bench, images, dist, mutations
     python -m nox -s ci          test, lint, types and docs, in this order
     python -m nox -s floor       the tests with the oldest versions that pyproject.toml names
     python -m nox -s newest      the tests with the newest of everything
@@ -104,6 +104,17 @@ def newest(session: nox.Session) -> None:
 def apart(session: nox.Session) -> None:
     """Run the tests in the session's own environment; images would be those of other versions."""
     session.run("python", "-m", "pytest", "-n", "2", "-m", NO_IMAGES, *session.posargs, env=QUIET)
+
+
+@nox.session
+def dist(session: nox.Session) -> None:
+    """Build the sdist and, from it, the wheel; check both. Fetches the build tools."""
+    folder = BUILD / "dist"
+    shutil.rmtree(folder, ignore_errors=True)
+    python(session, "-m", "build", "--outdir", str(folder))
+    made = sorted(str(path) for path in folder.iterdir())
+    python(session, "-m", "twine", "check", "--strict", *made)
+    python(session, "tests/check_dist.py", str(folder))
 
 
 @nox.session

@@ -33,6 +33,7 @@ extensions = [
     "hostile_matrix",
     "offline_inventories",
     "pictures",
+    "rule_pages",
 ]
 exclude_patterns = ["_ext", "tutorials/*.ipynb", "tutorials/*.py", "tutorials/*.md5"]
 default_role = "code"  # docstrings are read in a terminal first: `x` is code there
@@ -85,10 +86,22 @@ numpydoc_xref_aliases = {
     "UnhealthyError": "actstats.UnhealthyError",
 }
 numpydoc_validation_checks = {
-    "GL07",  # sections in the usual order
-    "PR02",  # no parameter is documented that is not there
-    "PR03",  # and all in the order of the signature
-    "PR10",  # with a space before the colon
+    "all",  # but these:
+    "ES01",  # an extended summary, where one line says it all
+    "EX01",  # an example of each method: pytest runs those that a class and a function have
+    "GL01",  # text on the line after the quotes: ours begins on the line of the quotes
+    "GL08",  # a docstring of what Sphinx lists by itself: ruff's D asks for those of public names
+    "PR01",  # a table of parameters, where the one line of a small method names its argument
+    "PR04",  # a type for each of several parameters that are documented together
+    "PR08",  # a capital letter: a description may begin with `code`
+    "PR09",  # a full stop: the same
+    "RT01",  # a section Returns, where the one line begins with "Return"
+    "RT02",  # two arrays are returned together, with one name each
+    "RT03",  # a description of what is returned, where its type says it
+    "SA01",  # a section See Also: the pages link by topic
+    "SS02",  # a capital letter: a summary may begin with a formula
+    "SS05",  # an infinitive: "Cross-entropy ..." is a noun
+    "YD01",  # Yields, of context managers
 }
 # Our docstrings have a section `Source`, which numpydoc's parser tells us it does not know; see
 # `source_as_references` below.

@@ -1,9 +1,12 @@
-"""The directive `picture` runs its code and shows, beneath it, the figure that its last line gives.
+"""The directive `picture` runs its code and shows, beneath it, what that prints and draws.
 
-All code of one page shares its names, as the cells of a notebook do. What fails stops the build.
+All code of one page shares its names, as the cells of a notebook do, and runs in the folder of the
+pictures, so that a page may write a file (an animation) and show it. What fails stops the build.
 """
 
 import ast
+import contextlib
+import io
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -19,35 +22,53 @@ FOLDER = "_pictures"  # of the sources; not kept
 
 
 class Picture(SphinxDirective):
-    """``{picture} name``, with ``:alt:`` where it gives a figure; without a name only code runs."""
+    """``{picture} name`` shows the figure, or the file, that the last line gives.
+
+    Wants ``:alt:`` then, what it shows in words. Without a name only code runs. ``:hide-code:``
+    leaves the code out of the page.
+    """
 
     has_content = True
     optional_arguments = 1
-    option_spec: ClassVar[dict[str, Any]] = {"alt": directives.unchanged_required}
+    option_spec: ClassVar[dict[str, Any]] = {
+        "alt": directives.unchanged_required,
+        "hide-code": directives.flag,
+    }
 
     def run(self) -> list[nodes.Node]:
         code = "\n".join(self.content)
-        value = evaluate(code, self._names())
-        block = nodes.literal_block(code, code, language="python")
-        if not self.arguments:
-            return [block]
-        figure = value.figure if isinstance(value, Axes) else value
-        if not isinstance(figure, Figure):
-            raise self.error(f"the last line must give a figure; got {type(value).__name__}")
-        if "alt" not in self.options:
-            raise self.error("a picture wants `:alt:`, what it shows in words")
-        name = f"{self.arguments[0]}.png"
         folder = Path(self.env.srcdir) / FOLDER
         folder.mkdir(exist_ok=True)
-        figure.savefig(folder / name, dpi=140)
-        return [block, nodes.image(uri=f"/{FOLDER}/{name}", alt=self.options["alt"])]
+        printed = io.StringIO()
+        with contextlib.chdir(folder), contextlib.redirect_stdout(printed):
+            value = evaluate(code, names_of_page(self.env))
+        shown: list[nodes.Node] = []
+        if "hide-code" not in self.options:
+            shown.append(nodes.literal_block(code, code, language="python"))
+        if printed.getvalue():
+            text = printed.getvalue().rstrip()
+            shown.append(nodes.literal_block(text, text, language="none"))
+        return [*shown, self._image(value, folder)] if self.arguments else shown
 
-    def _names(self) -> dict[str, Any]:
-        """Return the names of this page, which begin with none and the same random numbers."""
-        if "pictures" not in self.env.temp_data:
-            torch.manual_seed(0)
-        names: dict[str, Any] = self.env.temp_data.setdefault("pictures", {})
-        return names
+    def _image(self, value: Any, folder: Path) -> nodes.image:
+        if "alt" not in self.options:
+            raise self.error("a picture wants `:alt:`, what it shows in words")
+        name = self.arguments[0]
+        figure = value.figure if isinstance(value, Axes) else value
+        if isinstance(figure, Figure):
+            figure.savefig(folder / f"{name}.png", dpi=140)
+            return nodes.image(uri=f"/{FOLDER}/{name}.png", alt=self.options["alt"])
+        if isinstance(value, Path):
+            return nodes.image(uri=f"/{FOLDER}/{value.name}", alt=self.options["alt"])
+        raise self.error(f"the last line must give a figure or a file; got {type(value).__name__}")
+
+
+def names_of_page(env: Any) -> dict[str, Any]:
+    """Return the names of the page that is read, which begins with none, and the same seed."""
+    if "pictures" not in env.temp_data:
+        torch.manual_seed(0)
+    names: dict[str, Any] = env.temp_data.setdefault("pictures", {})
+    return names
 
 
 def evaluate(code: str, names: dict[str, Any]) -> Any:
