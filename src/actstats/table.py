@@ -265,7 +265,8 @@ class SiteTable(Mapping[str, TensorStats]):
         columns, place = self.columns, self.columns.places[site]
         memory = columns.memory(place, self.rows)
         start, stop = columns.starts[place : place + 2]
-        bins = slice(*np.searchsorted(self.bins, (start, stop)))
+        ends = np.array((start, stop), self.bins.dtype)  # of another type, all bins were copied
+        bins = slice(*np.searchsorted(self.bins, ends))
         memory[self.bins[bins] - start] = self.counts[bins]
         return columns.sites[place].stats(memory)
 

@@ -82,7 +82,8 @@ def _bins_of(
     starts = table.columns.starts
     if len(places) and (np.diff(places) == 1).all():  # neighbours, as they mostly are
         first, last = int(starts[places[0]]), int(starts[places[-1] + 1])
-        held = slice(*np.searchsorted(table.bins, (first, last)))
+        ends = np.array((first, last), table.bins.dtype)  # of another type, all bins were copied
+        held = slice(*np.searchsorted(table.bins, ends))
         return table.bins[held] - table.bins.dtype.type(first), table.counts[held]
     shift = np.full(len(table.columns.sites), -1, np.int64)
     shift[places] = columns.starts[:-1]

@@ -245,7 +245,9 @@ def used_in(path):
         elif isinstance(node, ast.ImportFrom):
             yield (node.module or "").split(".")[0]
         elif isinstance(node, ast.Call):
-            yield ast.unparse(node.func)
+            given = {keyword.arg: ast.unparse(keyword.value) for keyword in node.keywords}
+            called = ast.unparse(node.func)
+            yield f"{called} of weights" if given.get("weights_only") == "True" else called
 
 
 @pytest.mark.hostile(117)
