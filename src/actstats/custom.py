@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import logging
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
@@ -32,6 +33,8 @@ __all__ = [
 ]
 
 FloatArray = NDArray[np.float64]
+
+logger = logging.getLogger("actstats")
 
 MOST_WORDS = 1 << 26  # of one state in a file: 512 MiB
 
@@ -192,9 +195,13 @@ class Kind:
 
     def merged(self, a: FloatArray, b: FloatArray) -> FloatArray:
         """Return the flat words of two states together."""
-        merged = self.statistic.merge(self.views(a), self.views(b))
-        flat = [np.asarray(merged[name], np.float64).reshape(-1) for name in self.shapes]
-        return np.concatenate([np.empty(0), *flat])
+        try:
+            merged = self.statistic.merge(self.views(a), self.views(b))
+            flat = [np.asarray(merged[name], np.float64).reshape(-1) for name in self.shapes]
+            return np.concatenate([np.empty(0), *flat])
+        except Exception as error:  # it is the user's code, in the middle of a run
+            logger.warning("%s cannot be merged: %s", self.name, error, exc_info=error)
+            return np.full(self.words, np.nan)
 
 
 @dataclass(frozen=True, eq=False)
@@ -220,8 +227,13 @@ class Custom:
     @cached_property
     def figures(self) -> dict[str, float]:
         """The numbers to show, by name."""
-        found = self.kind.statistic.figures(self.state)
-        return {name: float(found[name]) for name in self.kind.statistic.figure_names}
+        names = self.kind.statistic.figure_names
+        try:
+            found = self.kind.statistic.figures(self.state)
+            return {name: float(found[name]) for name in names}
+        except Exception as error:
+            logger.warning("%s has no figures: %s", self.kind.name, error, exc_info=error)
+            return dict.fromkeys(names, math.nan)
 
     def merge(self, other: Custom) -> Custom:
         """Return what is known of both data sets together; neither side changes."""

@@ -17,6 +17,7 @@ from torch.utils.hooks import RemovableHandle
 
 from actstats import compiled
 from actstats._torch import (
+    calls_itself,
     function_mode,
     functorch_level,
     graph_task,
@@ -414,18 +415,25 @@ class Slot(_Hook):
         mask: Mask | None,
         scale: float | Tensor | None,
     ) -> None:
-        shared, leaf = self.shared, self._leaf(kind, suffix, module, part, phase)
-        x, axis = self._masked(plain(local(part.values)), leaf, mask)
-        if leaf.state.custom:
-            self._add_with_custom(leaf, x, axis, scale)
+        leaf = self._leaf(kind, suffix, module, part, phase)
+        x, axis = self._masked(part, leaf, mask)
+        with self.shared.lock:
+            self._fit(leaf, x, axis, part.pooled)
+            if not leaf.state.custom:
+                self._hand_over(leaf, x, axis, scale, part.zeros)
+                if self.table.get((phase, kind, suffix)) is leaf:  # not forgotten meanwhile
+                    self._quicken(kind, suffix, phase, leaf)
+                return
+        self._add_with_custom(leaf, x, axis, scale)
+
+    def _quicken(self, kind: str, suffix: str, phase: str, leaf: Leaf) -> None:
+        """Let tensors like this one take the short way."""
+        if suffix or self.per_call or self.dead or not self.shared.options.outside:
             return
-        with shared.lock:
-            self._hand_over(leaf, x, axis, scale, part.zeros)
-        if not (suffix or self.per_call) and shared.options.outside:
-            if kind == "output":
-                self.quick[phase] = leaf
-            elif kind == "grad":
-                self.quick_gradients[phase] = leaf
+        if kind == "output":
+            self.quick[phase] = leaf
+        elif kind == "grad":
+            self.quick_gradients[phase] = leaf
 
     def _hand_over(
         self,
@@ -436,7 +444,6 @@ class Slot(_Hook):
         zeros: int = 0,
     ) -> None:
         """Hand a tensor to the kernel; called with the lock."""
-        self._fit(leaf, x, axis)
         self.shared.observed = leaf.observed = True
         leaf.ahead = False
         step, state = self.shared.step, leaf.state
@@ -448,26 +455,32 @@ class Slot(_Hook):
         """Hand a tensor to the kernel and to the user's own statistics, in the same window.
 
         These work on copies and not under the lock, since they may wait for another thread. Where
-        that was quicker, or the window has closed meanwhile, they work again.
+        that was quicker, or the window has closed meanwhile, they work again, and the second time
+        from nothing: what they make of the tensor alone is merged.
         """
+        values = x if scale is None else x.double() / scale
+        version, drafts = self._drafted(leaf, values, axis)
+        with self.shared.lock:
+            if leaf.version == version:
+                self._fit(leaf, x, axis)
+                self._hand_over(leaf, x, axis, scale)
+                leaf.keep(drafts)
+                return
+        _, drafts = self._drafted(leaf, values, axis, alone=True)
         with self.shared.lock:
             self._fit(leaf, x, axis)
-        values, done = x if scale is None else x.double() / scale, False
-        while not done:
-            version, drafts = self._drafted(leaf, values, axis)
-            with self.shared.lock:
-                done = leaf.version == version
-                if done:
-                    self._hand_over(leaf, x, axis, scale)
-                    leaf.keep(drafts)
+            self._hand_over(leaf, x, axis, scale)
+            leaf.join(drafts)
 
-    def _drafted(self, leaf: Leaf, x: Tensor, axis: int | None) -> tuple[int, dict[Kind, Tensor]]:
+    def _drafted(
+        self, leaf: Leaf, x: Tensor, axis: int | None, *, alone: bool = False
+    ) -> tuple[int, dict[Kind, Tensor]]:
         """Return copies of the user's own statistics with a tensor added, and their version.
 
-        An error turns that statistic off here.
+        With ``alone`` they know nothing but the tensor. An error turns that statistic off here.
         """
         with self.shared.lock:
-            version, drafts = leaf.drafts()
+            version, drafts = leaf.drafts(empty=alone)
         for kind in tuple(drafts):
             try:
                 kind.update(kind.views(drafts[kind]), x, axis)
@@ -476,7 +489,7 @@ class Slot(_Hook):
                     raise
                 del drafts[kind]
                 with self.shared.lock:
-                    leaf.drop(kind, error)
+                    leaf.drop(kind, f"{type(error).__name__}: {error}")
                 what = f"{kind.name} of {leaf.site.key}"
                 logger.warning("%s is not recorded any more: %s", what, error, exc_info=error)
         return version, drafts
@@ -487,10 +500,10 @@ class Slot(_Hook):
         shared = self.shared
         for part in parts(z):
             leaf = self._leaf("output", suffix + part.path, module, part, phase)
-            x, axis = self._masked(plain(local(part.values)), leaf, mask)
+            x, axis = self._masked(part, leaf, mask)
             with shared.lock:
                 shared.observed = leaf.ahead = True
-                self._fit(leaf, x, axis)
+                self._fit(leaf, x, axis, part.pooled)
                 step, state = shared.step, leaf.state
                 repeats.judge(leaf.kernel, x, state, unit_axis=axis, step=step, zeros=part.zeros)
 
@@ -504,12 +517,15 @@ class Slot(_Hook):
         else:
             watch_gradient(tensor, GradientHook(self, suffix, phase, mask))
 
-    def _masked(self, x: Tensor, leaf: Leaf, mask: Mask | None) -> tuple[Tensor, int | None]:
+    def _masked(self, part: Part, leaf: Leaf, mask: Mask | None) -> tuple[Tensor, int | None]:
         """Leave masked samples out; the mask's axes are the first ones beside the units'."""
+        x, axis = plain(local(part.values)), leaf.axis
         if mask is None:
-            return x, leaf.axis
+            return x, axis
         shape, keep = mask
-        axis = leaf.axis
+        if part.irregular:
+            self.shared.skip(leaf.site.key, "a mask does not fit this layout: all samples taken")
+            return x, axis
         if axis == 1 and len(shape) > 1:
             x, axis = x.movedim(1, -1), -1
         samples = x.dim() - (axis is not None)  # axes that a mask may speak of
@@ -518,17 +534,24 @@ class Slot(_Hook):
             return x, axis
         return x.flatten(0, len(shape) - 1).index_select(0, keep.to(x.device)), axis
 
-    def _fit(self, leaf: Leaf, x: Tensor, axis: int | None) -> None:
-        """Move with the model; pool the units from now on if their number changed."""
+    def _fit(self, leaf: Leaf, x: Tensor, axis: int | None, pooled: str = "") -> None:
+        """Move with the model; pool the units from now on if their number changed, or is none.
+
+        ``pooled`` says why there are none. Called with the lock.
+        """
+        for kind in tuple(leaf.state.custom) if pooled else ():
+            leaf.drop(kind, pooled)
         if leaf.state.device != x.device:
             leaf.state.to(x.device)
             leaf.kernel = self.shared.kernel_for(x)
         if not leaf.units:
             return
-        if axis is not None and x.dim() > max(axis, 0) and x.shape[axis] == leaf.units:
+        fits = axis is not None and x.dim() > max(axis, 0) and x.shape[axis] == leaf.units
+        if fits and not pooled:
             return
         leaf.state.pool()
-        leaf.notes["units"] = f"the width changed from {leaf.units} (shape {tuple(x.shape)})"
+        changed = f"the width changed from {leaf.units} (shape {tuple(x.shape)})"
+        leaf.notes["units"] = pooled or changed
         leaf.units, leaf.shard = 0, None
 
     # ---- making a site ----------------------------------------------------------------------
@@ -627,6 +650,7 @@ class InputHook(_Hook):
 class GradientHook(_Hook):
     """Tensor hook on an output: sees the gradient with respect to it, once per forward."""
 
+    __torch_unserializable__ = True  # torch warns of other hooks where a tensor is saved
     __slots__ = ("fired", "mask", "phase", "slot", "suffix")
 
     def __init__(self, slot: Slot, suffix: str, phase: str, mask: Mask | None) -> None:
@@ -715,8 +739,8 @@ class EnterHook(_Hook):
         return 0
 
     def _enter(self, begin: Callable[[], None]) -> None:
-        forward = self.slot.shared.forward
-        if self.is_root and forward.stack:
+        forward, module = self.slot.shared.forward, self.slot.module()
+        if self.is_root and forward.stack and not (module is not None and calls_itself(module)):
             forward.end()  # it was interrupted
         if not forward.stack:
             begin()

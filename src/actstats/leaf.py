@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from types import ModuleType
 
+import torch
 from torch import Tensor
 
 from actstats.activations import Activation
@@ -49,9 +50,10 @@ class Leaf:
         spec = self.state.spec
         return spec if self.shard is None else replace(spec, width=self.shard.whole)
 
-    def drafts(self) -> tuple[int, dict[Kind, Tensor]]:
-        """Copy what the user's own statistics know; with its version."""
-        return self.version, {kind: words.clone() for kind, words in self.state.custom.items()}
+    def drafts(self, *, empty: bool) -> tuple[int, dict[Kind, Tensor]]:
+        """Copy what the user's own statistics know, or know at first; with the version."""
+        copied = torch.zeros_like if empty else torch.clone
+        return self.version, {kind: copied(words) for kind, words in self.state.custom.items()}
 
     def keep(self, drafts: Mapping[Kind, Tensor]) -> None:
         """Take what copies know in place of what they were made of."""
@@ -60,8 +62,18 @@ class Leaf:
             if kind in self.state.custom:  # not dropped meanwhile
                 self.state.custom[kind].copy_(words)
 
-    def drop(self, kind: Kind, error: Exception) -> None:
+    def join(self, drafts: Mapping[Kind, Tensor]) -> None:
+        """Merge what copies know that began as nothing; waits for the device."""
+        known = self.state.custom
+        merged = {
+            kind: torch.from_numpy(kind.merged(known[kind].cpu().numpy(), words.cpu().numpy()))
+            for kind, words in drafts.items()
+            if kind in known
+        }
+        self.keep(merged)
+
+    def drop(self, kind: Kind, reason: str) -> None:
         """Give up a statistic of the user's own."""
         if kind in self.state.custom:
             self.state.drop(kind)
-            self.notes[kind.name] = f"{type(error).__name__}: {error}"
+            self.notes[kind.name] = reason

@@ -31,6 +31,8 @@ class Part(NamedTuple):
         Values that are zero and not stored.
     pooled : str
         Why units are not told apart; empty where they may be.
+    irregular : bool
+        Whether the axes of the values are not those of the tensor.
     """
 
     values: Tensor
@@ -38,6 +40,7 @@ class Part(NamedTuple):
     path: str = ""
     zeros: int = 0
     pooled: str = ""
+    irregular: bool = False
 
 
 def parts(tensor: Tensor) -> Iterator[Part]:
@@ -96,9 +99,10 @@ def _nested(tensor: Tensor) -> Iterator[Part]:
     values = tensor.values()
     width = _width(tensor)
     if width is None:
-        yield Part(values.flatten(), tensor.dtype, pooled="its last axis is of unequal lengths")
+        pooled = "its last axis is of unequal lengths"
+        yield Part(values.flatten(), tensor.dtype, pooled=pooled, irregular=True)
     else:
-        yield Part(values.reshape(-1, width), tensor.dtype)
+        yield Part(values.reshape(-1, width), tensor.dtype, irregular=True)
 
 
 def _width(nested: Tensor) -> int | None:
@@ -120,7 +124,8 @@ def _compressed(tensor: Tensor) -> Iterator[Part]:
 
 def _stored(tensor: Tensor, values: Tensor) -> Part:
     zeros = tensor.numel() - values.numel()
-    return Part(values.flatten(), tensor.dtype, "", zeros, "units of a sparse tensor are pooled")
+    pooled = "units of a sparse tensor are pooled"
+    return Part(values.flatten(), tensor.dtype, "", zeros, pooled, irregular=True)
 
 
 def _mkldnn(tensor: Tensor) -> Iterator[Part]:

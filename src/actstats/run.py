@@ -13,8 +13,8 @@ from actstats.recording import Scalar, Window
 from actstats.shared import Shared, logger
 from actstats.sites import Site
 from actstats.stats import TensorStats
-from actstats.updates import Updates, with_updates
-from actstats.windows import Closing, Windows, take
+from actstats.updates import Moved, Updates, with_updates
+from actstats.windows import Closing, Windows, certainly, forget, take
 
 if TYPE_CHECKING:
     from actstats.log.live import Log
@@ -87,7 +87,7 @@ class Run:
         self._seen = False  # anything, in a closed step of the open window
         self.windows = Windows(self.shared, self.fixed, self.every, self.budget)
         self.watch()
-        self.updates.take(forget=True)
+        self.updates.forget()
         self.carried: list[Window] = []  # of a resumed run's open window
         self._resumed: dict[str, Site] = {}
         self._scalars: dict[str, Scalar] = {}
@@ -122,8 +122,8 @@ class Run:
             with self.shared.lock:
                 self._end_step()
             self.windows.catch_up()
-            if self.windows.arrived:
-                self._tell()
+            arrived = self._written()
+        self._tell(arrived)
 
     def _end_step(self) -> None:
         """Begin the next step, and the next window if this one is full."""
@@ -162,22 +162,29 @@ class Run:
         """
         if not (self._seen or self.carried):
             return
-        self.windows.hold(self._closing(forget=True))
+        certainly(self._begin_window, first, self._closing(closing=True))
+
+    def _begin_window(self, first: int, closing: Closing) -> None:
+        """Keep the window that has closed, and forget what it had; may be done again."""
+        if not self.windows.holds(closing):
+            self.windows.hold(closing)
+        forget(self.shared)
+        self.updates.forget()
         self.carried, self._scalars, self._seen = [], {}, False
         self._first, self._steps_open = first, 0
 
-    def _closing(self, *, forget: bool, site: str | None = None) -> Closing:
+    def _closing(self, *, closing: bool, site: str | None = None) -> Closing:
         """Take what the open window holds, or one site's part of it."""
         with quiet(), self.shared.ending, self.shared.lock:
             last = self.step if self.shared.observed else max(self._first, self._last)
-            taken = take(self.shared, forget=forget, site=site)
-            moved = self.updates.take(forget=forget) if site is None else ()
+            taken = take(self.shared, closing=closing, site=site)
+            moved = self.updates.take() if site is None else ()
             carried = tuple(self.carried)
             return Closing(self._first, last, taken, dict(self._scalars), carried, moved)
 
     def open_windows(self, site: str | None = None) -> list[Window]:
         """Copy what the open window holds, or one site's part of it, by phase."""
-        return self._closing(forget=False, site=site).windows()
+        return self._closing(closing=False, site=site).windows()
 
     def all_windows(self) -> list[Window]:
         """Return every window in order of time, those that lie in the file and the open one too."""
@@ -201,18 +208,24 @@ class Run:
 
     # ---- who is told -----------------------------------------------------------------------------
 
-    def _tell(self) -> None:
-        """Hand windows that have closed to the file, and to those who listen."""
-        waiting = self.windows.arrived or []
+    def _tell(self, arrived: Sequence[Window]) -> None:
+        """Hand windows that have closed to those who listen; they may read from other threads."""
+        for window in arrived:
+            for listener in tuple(self.listeners):
+                listener(window)
+
+    def _written(self) -> Sequence[Window]:
+        """Hand windows that have closed to the file; return them."""
+        waiting = self.windows.arrived
+        if not waiting:
+            return ()
         arrived = tuple(waiting)
         if self.log is not None:
             self.log.append(waiting, self.facts)
             if self.fixed is not None and not self.log.trouble:
                 self.windows.spill()
         waiting.clear()
-        for window in arrived:
-            for listener in tuple(self.listeners):
-                listener(window)
+        return arrived
 
     def finish(self) -> None:
         """Put everything into the file, the open window too, and close it; a step opens it again.
@@ -221,21 +234,22 @@ class Run:
         """
         if self.log is None or self.shared.forked:
             return
+        arrived: Sequence[Window] = ()
         with self.shared.ending:
             try:
-                self._finish()
+                arrived = self._finish()
             except Exception as error:  # a device that failed, say; it must not hide the user's
                 logger.warning("the open window is lost: %s", error, exc_info=error)
             self.log.close(self.facts)
+        self._tell(arrived)
 
-    def _finish(self) -> None:
+    def _finish(self) -> Sequence[Window]:
         with self.shared.lock:
             self._seen |= self.shared.observed
             self.close_window(self.step)
             self.shared.observed = False
         self.windows.settle()
-        if self.windows.arrived:
-            self._tell()
+        return self._written()
 
     # ---- resuming --------------------------------------------------------------------------------
 
@@ -252,11 +266,13 @@ class Run:
                 "width": self.windows.width,
                 "closed": [pack_window(w) for w in self.windows],
                 "open": [pack_window(replace(w, scalars={})) for w in self.open_windows()],
-                "scalars": pack_scalars(
-                    with_updates(self._scalars, self.updates.take(forget=False))
-                ),
+                "scalars": pack_scalars(with_updates(self._scalars, self._moved())),
                 "last": self._last,
             }
+
+    def _moved(self) -> list[Moved]:
+        with self.shared.lock:
+            return self.updates.take()
 
     def resume(
         self, state: Mapping[str, Any], closed: Sequence[Window], carried: Sequence[Window]

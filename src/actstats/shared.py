@@ -144,9 +144,10 @@ class Shared:
         if slot.name not in self.off:
             self.off[slot.name] = f"{type(error).__name__}: {error}"
             logger.warning("%s is not recorded any more: %s", slot.name, error, exc_info=error)
-        slot.dead = True
-        slot.quick.clear()
-        slot.quick_gradients.clear()
+        with self.lock:
+            slot.dead = True
+            slot.quick.clear()
+            slot.quick_gradients.clear()
 
     def broke_off(self, slot: Slot, error: BaseException) -> None:
         """Let the lock go, wherever the short way ended; an error turns the site off."""

@@ -237,14 +237,17 @@ class Updates:
         self.watches.append(Watch(found, trees, shared, every))
         return self.watches[-1]
 
-    def take(self, *, forget: bool) -> list[Moved]:
-        """Begin to copy what the open window saw, and reset it if ``forget``."""
-        parts = [part for watch in self.watches for part in watch.parts]
-        moved = [Moved(part.names, HostCopy([part])) for part in parts]
-        if forget:
-            for part in parts:
-                part.reset()
-        return moved
+    def take(self) -> list[Moved]:
+        """Begin to copy what the open window saw."""
+        return [Moved(part.names, HostCopy([part])) for part in self._parts()]
+
+    def forget(self) -> None:
+        """Forget what the open window saw."""
+        for part in self._parts():
+            part.reset()
+
+    def _parts(self) -> list[Part]:
+        return [part for watch in self.watches for part in watch.parts]
 
     def unseen(self) -> Iterator[str]:
         """Yield the optimizers of which no step was seen."""

@@ -6,8 +6,10 @@ from collections import defaultdict, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
+from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from actstats.kernels import Spec
@@ -20,7 +22,7 @@ from actstats.stats import TensorStats
 from actstats.table import Kept, SiteTable
 from actstats.updates import Moved, with_updates
 
-__all__ = ["Closing", "Taken", "Windows", "take"]
+__all__ = ["Closing", "Taken", "Windows", "certainly", "forget", "take"]
 
 CAP = 64  # windows of a phase before neighbours merge
 FLOOR = 8  # windows kept apart however small the budget
@@ -50,29 +52,50 @@ class Taken:
         )
 
 
-def take(shared: Shared, *, forget: bool, site: str | None = None) -> list[Taken]:
-    """Begin to copy all hot state, or one site's, and reset it if ``forget``.
+Groups = Mapping[tuple[str, torch.device], list[Leaf]]  # by phase and device
 
-    Waits for no device; nothing is observed meanwhile, so that all is of one moment. What was
-    judged of a first call that is under way is left for the window that its output goes to.
+
+def take(shared: Shared, *, closing: bool, site: str | None = None) -> list[Taken]:
+    """Begin to copy all hot state, or one site's; waits for no device.
+
+    Nothing is observed meanwhile, so that all is of one moment. What was judged of a first call
+    that is under way is left, in ``closing``, for the window that its output goes to.
     """
     slope = shared.options.saturation_slope
     taken = []
     with shared.lock:
-        groups = defaultdict(list)
-        for phase, leaf in shared.leaves():
-            if site in (None, leaf.site.key) and not (forget and leaf.is_begun):
-                groups[phase, leaf.state.device].append(leaf)
-        for (phase, _), leaves in groups.items():
-            states = [leaf.state for leaf in leaves]
+        for (phase, _), leaves in _groups(shared, closing, site).items():
             kept = tuple(_kept(leaf, slope) for leaf in leaves)
             shards = tuple((leaf.state.spec, leaf.shard) for leaf in leaves)
-            taken.append(Taken(phase, kept, HostCopy(states), shards))
-            if forget:
-                reset(states)
-                for leaf in leaves:
-                    leaf.version += 1
+            copy = HostCopy([leaf.state for leaf in leaves])
+            taken.append(Taken(phase, kept, copy, shards))
     return taken
+
+
+def certainly(work: Callable[..., None], *args: Any) -> None:
+    """Do something that may be done again: where an interrupt breaks it off, from the beginning."""
+    try:
+        work(*args)
+    except BaseException:
+        work(*args)
+        raise
+
+
+def forget(shared: Shared) -> None:
+    """Reset what a window that closes has taken; may be done again where it was interrupted."""
+    with shared.lock:
+        for leaves in _groups(shared, closing=True).values():
+            reset([leaf.state for leaf in leaves])
+            for leaf in leaves:
+                leaf.version += 1
+
+
+def _groups(shared: Shared, closing: bool, site: str | None = None) -> Groups:
+    groups = defaultdict(list)
+    for phase, leaf in shared.leaves():
+        if site in (None, leaf.site.key) and not (closing and leaf.is_begun):
+            groups[phase, leaf.state.device].append(leaf)
+    return groups
 
 
 def _kept(leaf: Leaf, slope: float) -> Kept:
@@ -220,6 +243,10 @@ class Windows:
         """Take a window that has closed; what is to be done with it is left for later."""
         self._pending.append(closing)
 
+    def holds(self, closing: Closing) -> bool:
+        """Tell whether a window is among those that wait to be kept."""
+        return _is_among(closing, self._pending)
+
     def catch_up(self) -> None:
         """Keep what has arrived.
 
@@ -232,13 +259,21 @@ class Windows:
         """Keep the closed windows whose numbers have arrived, in order; all if ``wait``."""
         with self.shared.ending:
             while self._pending and (wait or self._pending[0].is_ready):
-                self._add(self._pending.popleft().windows())
+                certainly(self._keep, self._pending[0], self._pending[0].windows())
+                self._fit()
 
-    def _add(self, windows: list[Window]) -> None:
-        """Append the windows that closed together, one per phase, and keep to the budget."""
-        self.restore(windows)
+    def _keep(self, closing: Closing, windows: Sequence[Window]) -> None:
+        """Append the windows that closed together, one per phase; may be done again."""
+        for window in windows:
+            if not _is_among(window, self._by_phase.get(window.phase, [])[-1:]):
+                self.restore((window,))
         if self.arrived is not None:
-            self.arrived += windows
+            self.arrived += [w for w in windows if not _is_among(w, self.arrived)]
+        if self.holds(closing):
+            self._pending.popleft()
+
+    def _fit(self) -> None:
+        """Keep to the budget, and to so many windows."""
         self._halve(CAP)
         while self._nbytes_in_all > self.budget:
             if not (self._halve(FLOOR) or self._drop_units() or self._drop_resolution()):
@@ -304,6 +339,10 @@ class Windows:
         self.dropped = {k: None for k in self.dropped if not k.startswith("histogram")}
         self.dropped[f"histogram resolution above {shared.coarsest}"] = None
         return True
+
+
+def _is_among(one: object, some: Iterable[object]) -> bool:
+    return any(other is one for other in some)
 
 
 def _tells_units_apart(stats: Mapping[str, TensorStats]) -> bool:

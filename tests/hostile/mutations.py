@@ -197,8 +197,8 @@ MUTATIONS = (
     Mutation(
         "a window's numbers kept for the next one too",
         "run.py",
-        "self.windows.hold(self._closing(forget=True))",
-        "self.windows.hold(self._closing(forget=False))",
+        "        forget(self.shared)\n",
+        "",
         ("test_recorder.py::test_windows_of_a_given_number_of_steps",),
     ),
     Mutation(

@@ -591,10 +591,12 @@ def test_something_else_than_a_file_is_refused(net):
 @pytest.mark.hostile(100)
 def test_an_interrupt_anywhere_in_a_step_leaves_every_window_once(net, path):
     """Stops a step at each line of our own once, as Ctrl-C may."""
-    files = ("run.py", "live.py", "writer.py")
-    with ActivationRecorder(net, log=path, window=1, kernel="reference") as recorder:
+    files = ("run.py", "windows.py", "state.py", "live.py", "writer.py")
+    forwards = 2
+    kinds = ("output", "input")
+    with ActivationRecorder(net, capture=kinds, log=path, window=1, kernel="reference") as recorder:
         train(net, recorder, 2)
-        for line in range(1, 400, 7):
+        for line in range(1, 700, 7):
             seen = 0
 
             def trace(frame, event, _, line=line):
@@ -606,7 +608,8 @@ def test_an_interrupt_anywhere_in_a_step_leaves_every_window_once(net, path):
                     raise KeyboardInterrupt
                 return trace
 
-            net(torch.randn(8, 2))
+            net(torch.randn(8, 2) + 9.0)
+            forwards += 1
             sys.settrace(trace)
             try:
                 recorder.step()
@@ -616,9 +619,12 @@ def test_an_interrupt_anywhere_in_a_step_leaves_every_window_once(net, path):
                 sys.settrace(None)
         train(net, recorder, 2)
         assert recorder._run.log.trouble == ""
-    steps = [w.first_step for w in actstats.load(path).windows]
+    windows = actstats.load(path).windows
+    steps = [w.first_step for w in windows]
     assert steps == sorted(set(steps)), "no window twice"
     assert len(steps) > 40
+    assert sum(w["fc1:input"].calls for w in windows) == forwards + 2
+    assert min(w["fc1:input"].min for w in windows[2:-2]) > 3.0
 
 
 @pytest.mark.hostile(99)

@@ -11,6 +11,7 @@ from actstats._torch.compiler import (
 from actstats._torch.modules import (
     CONVOLUTIONS,
     NORMALISATIONS,
+    calls_itself,
     children,
     has_forward_hooks,
     native_functions,
@@ -60,6 +61,7 @@ __all__ = [
     "PLAIN",
     "add_to_all",
     "arrived",
+    "calls_itself",
     "children",
     "compiled_as_they_are",
     "copy_to_all",

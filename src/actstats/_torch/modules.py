@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
+from types import FrameType
 from typing import Any
 
 import torch
@@ -11,6 +13,7 @@ from torch import nn
 __all__ = [
     "CONVOLUTIONS",
     "NORMALISATIONS",
+    "calls_itself",
     "children",
     "has_forward_hooks",
     "is_hooked",
@@ -37,6 +40,17 @@ def has_forward_hooks(module: nn.Module) -> bool:
 def is_hooked(module: nn.Module) -> bool:
     """Tell whether anything of anybody's runs before or after a module's forward."""
     return has_forward_hooks(module) or bool(getattr(module, "_forward_pre_hooks", ()))
+
+
+def calls_itself(module: nn.Module) -> bool:
+    """Tell, inside a call of a module, whether another call of it is under way in this thread."""
+    frame: FrameType | None = sys._getframe()
+    calls = 0
+    while frame is not None:
+        if frame.f_code.co_name == "_call_impl" and frame.f_locals.get("self") is module:
+            calls += 1
+        frame = frame.f_back
+    return calls > 1
 
 
 def native_functions() -> tuple[Any, ...]:

@@ -72,7 +72,8 @@ def _read(
         nothing = _repeated(read, x.new_zeros(1), zeros, state)
         nothing.calls.zero_()  # no call of its own
         apart.merge(nothing)
-    state.merge(apart)
+    with state.at_once() as draft:
+        draft.merge(apart)
 
 
 def _once(x: Tensor, unit: int | None) -> tuple[Tensor, int]:
