@@ -15,6 +15,8 @@ import torch
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from actstats import diagnose
+
 EXAMPLES = Path(__file__).parents[1] / "examples"
 REFERENCE = Path(__file__).parent / "reference" / "bn_tutorial.json"
 RUNS = json.loads(REFERENCE.read_text())["runs"]
@@ -386,3 +388,41 @@ def test_only_xavier_is_fit_to_train(tmp_path, capsys):
         "fit to train",
         "saturated at act1",
     ]
+
+
+# ---- a sick CNN ----------------------------------------------------------------------------------
+
+
+def test_sick_cnn_is_told_by_the_dead_channels_of_one_layer(tmp_path, capsys):
+    pytest.importorskip("sklearn")
+    recorders = load_example("sick_cnn").main(["--out", str(tmp_path)])
+    windows = recorders["sick"].recording.windows
+    first, last = (windows[at].scalars["loss"].mean for at in (0, -1))
+    assert last < first / 4  # it falls all the same
+    found = {name: diagnose(recorder) for name, recorder in recorders.items()}
+    assert found["healthy"].ok
+    (root,) = (finding for finding in found["sick"] if finding.severity != "info")
+    assert (root.rule, root.site, root.since) == ("dead-units", "relu3", 0)
+    assert recorders["sick"]["relu3"].dead_units.tolist() == [True] * 12 + [False] * 4
+    assert "Set the bias of conv3 to 0" in capsys.readouterr().out
+    assert {path.name for path in tmp_path.iterdir()} == {"channels.png"}
+
+
+# ---- a resumed run -------------------------------------------------------------------------------
+
+
+def test_compared_runs_separate_at_the_layer_that_was_not_restored(tmp_path, capsys):
+    pytest.importorskip("sklearn")
+    example = load_example("compare_runs")
+    comparison = example.main(["--out", str(tmp_path)])
+    assert (comparison.first.site, comparison.first.first_step) == ("fc3", example.RESUMED)
+    distances = comparison.series()
+    at = dict(zip(distances.sites, distances.values[example.RESUMED], strict=True))
+    assert [at[site] for site in ("fc1", "act1", "fc2", "act2")] == [0] * 4
+    assert min(at[site] for site in ("fc3", "act3", "fc4", "act4", "out")) > 0.5
+    assert not distances.values[: example.RESUMED].any()
+    printed = capsys.readouterr().out
+    before, after = map(float, printed.splitlines()[0].split(":")[1].split(","))
+    assert after > 3 * before
+    assert "The two separate first at fc3 in step 60:" in printed
+    assert {path.name for path in tmp_path.iterdir()} == {"resumed.png"}
