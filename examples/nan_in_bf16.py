@@ -80,8 +80,8 @@ def train(most: float) -> tuple[ActivationRecorder, FlightRecorder]:
 # Where it began
 # --------------
 # Left the loss. Right where NaN and Inf were around that step, in the order of the computation:
-# down the forward pass, then on with the backward pass. The topmost red field of the first step
-# with red is where it began, at a few values; what follows is broken by it.
+# down the forward pass, then on with the backward pass. The topmost coloured field of the first
+# step that has one is where it began, at a few values; what follows is broken by it.
 
 
 def draw_losses(axes: Axes, runs: dict[str, ActivationRecorder], began: int) -> None:
