@@ -127,7 +127,8 @@ sphinx_gallery_conf = {
     "examples_dirs": "../examples",
     "gallery_dirs": "tutorials",
     # these are run, the others only shown
-    "filename_pattern": r"(bn_tutorial|digits|pick_initialisation)\.py$",
+    "filename_pattern": r"(bn_tutorial|compare_runs|digits|nan_in_bf16|pick_initialisation"
+    r"|residual_scale|sick_cnn)\.py$",
     "ignore_pattern": r"(__init__|conftest)\.py$|/_",
     "reset_argv": "gallery_of_files.output_arguments",
     "image_scrapers": ("gallery_of_files.written_pictures",),

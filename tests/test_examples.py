@@ -15,6 +15,8 @@ import torch
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from actstats import diagnose
+
 EXAMPLES = Path(__file__).parents[1] / "examples"
 REFERENCE = Path(__file__).parent / "reference" / "bn_tutorial.json"
 RUNS = json.loads(REFERENCE.read_text())["runs"]
@@ -386,3 +388,108 @@ def test_only_xavier_is_fit_to_train(tmp_path, capsys):
         "fit to train",
         "saturated at act1",
     ]
+
+
+# ---- a sick CNN ----------------------------------------------------------------------------------
+
+
+def test_sick_cnn_is_told_by_the_dead_channels_of_one_layer(tmp_path, capsys):
+    pytest.importorskip("sklearn")
+    recorders = load_example("sick_cnn").main(["--out", str(tmp_path)])
+    windows = recorders["sick"].recording.windows
+    first, last = (windows[at].scalars["loss"].mean for at in (0, -1))
+    assert last < first / 4  # it falls all the same
+    found = {name: diagnose(recorder) for name, recorder in recorders.items()}
+    assert found["healthy"].ok
+    (root,) = (finding for finding in found["sick"] if finding.severity != "info")
+    assert (root.rule, root.site, root.since) == ("dead-units", "relu3", 0)
+    assert recorders["sick"]["relu3"].dead_units.tolist() == [True] * 12 + [False] * 4
+    assert "Set the bias of conv3 to 0" in capsys.readouterr().out
+    assert {path.name for path in tmp_path.iterdir()} == {"channels.png"}
+
+
+# ---- a resumed run -------------------------------------------------------------------------------
+
+
+def test_compared_runs_separate_at_the_layer_that_was_not_restored(tmp_path, capsys):
+    pytest.importorskip("sklearn")
+    example = load_example("compare_runs")
+    comparison = example.main(["--out", str(tmp_path)])
+    assert (comparison.first.site, comparison.first.first_step) == ("fc3", example.RESUMED)
+    distances = comparison.series()
+    at = dict(zip(distances.sites, distances.values[example.RESUMED], strict=True))
+    assert [at[site] for site in ("fc1", "act1", "fc2", "act2")] == [0] * 4
+    assert min(at[site] for site in ("fc3", "act3", "fc4", "act4", "out")) > 0.5
+    assert not distances.values[: example.RESUMED].any()
+    printed = capsys.readouterr().out
+    before, after = map(float, printed.splitlines()[0].split(":")[1].split(","))
+    assert after > 3 * before
+    assert "The two separate first at fc3 in step 60:" in printed
+    assert {path.name for path in tmp_path.iterdir()} == {"resumed.png"}
+
+
+# ---- a residual scale ----------------------------------------------------------------------------
+
+
+def test_bad_residual_scale_is_found_at_its_sum(tmp_path, capsys):
+    pytest.importorskip("sklearn")
+    example = load_example("residual_scale")
+    recorders = example.main(["--out", str(tmp_path)])
+    found = {name: diagnose(recorder) for name, recorder in recorders.items()}
+    assert found["scale 1"].ok
+    (root,) = (root for root in found["scale 100"].roots if root.severity != "info")
+    assert (root.rule, root.site) == ("exploding-activation", "blocks.2.add2")
+    for name, leap in (("scale 1", 1.5), ("scale 100", 15)):
+        window = recorders[name].recording.windows[-1]
+        before, at, last = (window[f"blocks.{site}"].rms for site in ("2.add1", "2.add2", "5.add2"))
+        grads = [window[f"blocks.2.{site}:grad"].rms for site in ("add1", "add2")]
+        print(name, at / before, last / at, grads[0] / grads[1])
+        assert (at / before > leap) == (grads[0] / grads[1] > leap) == (name == "scale 100")
+        assert (last / at < 1.1) == (name == "scale 100")  # what later blocks add is lost
+    assert "at blocks.2.add2" in capsys.readouterr().out
+    assert {path.name for path in tmp_path.iterdir()} == {"residual_stream.png"}
+
+
+# ---- a NaN ---------------------------------------------------------------------------------------
+
+
+def first_not_finite(net):
+    """Keep the name of the first module that gives NaN or Inf, by plain hooks."""
+    found = []
+
+    def look(name):
+        def hook(module, args, output):
+            if not output.isfinite().all():
+                found.append(name)
+
+        return hook
+
+    for name, module in net.named_children():
+        module.register_forward_hook(look(name))
+    return found
+
+
+def test_nan_is_hunted_down_to_its_layer_and_cured(tmp_path, capsys, monkeypatch):
+    pytest.importorskip("sklearn")
+    example = load_example("nan_in_bf16")
+    make_net, found = example.make_net, []
+
+    def watched(most):
+        net = make_net(most)
+        found.append(first_not_finite(net))
+        return net
+
+    monkeypatch.setattr(example, "make_net", watched)
+    flights = example.main(["--out", str(tmp_path)])
+    uncut, cut = flights["uncut"], flights["cut off at 0.99"]
+    assert (uncut.offender.site, found[0][0]) == ("from_ball", "from_ball")
+    assert uncut.offender.since == uncut.windows[-1].last_step > 3
+    assert all(window["from_ball"].finite_count == 1024 for window in uncut.windows[:-1])
+    assert cut.offender is None
+    assert not found[1]
+    assert cut.windows[-1].last_step == example.STEPS - 1
+    assert cut.windows[-1].scalars["loss"].mean < uncut.windows[-2].scalars["loss"].mean
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].startswith("uncut: critical: non-finite at from_ball:")
+    assert lines[1] == "cut off at 0.99: nothing broken"
+    assert {path.name for path in tmp_path.iterdir()} == {"first_nan.png"}

@@ -456,3 +456,95 @@ def test_an_interrupt_in_an_update_leaves_all_of_it_or_nothing():
         net(torch.ones(4, 2))
     assert recorder["0"].samples_seen == 8
     assert recorder["0"].largest_sum == 2.0
+
+
+@dataclass(frozen=True)
+class Slow(Largest):
+    """Windows close as long as it works."""
+
+    name = "slow"
+    figure_names = ("largest_sum", "samples_seen")
+
+    def update(self, state, x):
+        super().update(state, x)
+        closing_windows[0]()
+
+
+closing_windows = [lambda: None]
+
+
+def test_an_update_that_is_slower_than_steps_ends_and_loses_nothing():
+    net = nn.Sequential(nn.Identity(), nn.Identity())
+    recorder = ActivationRecorder(net, statistics={"0": Slow()}, window=1)
+    updates = []
+
+    def close():
+        updates.append(1)
+        recorder._shared.observed = True
+        recorder.step()
+
+    with recorder:
+        net(torch.ones(4, 2))
+        recorder.step()
+        closing_windows[0] = close
+        try:
+            net(torch.ones(4, 2))
+        finally:
+            closing_windows[0] = lambda: None
+    assert len(updates) == 2
+    assert (recorder["0"].samples_seen, recorder["0"].calls) == (8, 2)
+    assert recorder["0"].largest_sum == 2.0
+
+
+@dataclass(frozen=True)
+class Unmergeable(Largest):
+    name = "unmergeable"
+    figure_names = ("largest_sum", "samples_seen")
+
+    def merge(self, state, other):
+        raise RuntimeError("these do not merge")
+
+
+@dataclass(frozen=True)
+class Unreadable(Largest):
+    name = "unreadable"
+    figure_names = ("largest_sum", "samples_seen")
+
+    def figures(self, state):
+        raise RuntimeError("nothing to read")
+
+
+@pytest.mark.parametrize(
+    ("statistic", "said"),
+    [(Unmergeable(), "unmergeable cannot be merged"), (Unreadable(), "unreadable has no figures")],
+)
+def test_errors_in_merging_and_reading_stay_out_of_the_loop(statistic, said, caplog):
+    recorder = trained(statistic, steps=150)
+    assert recorder["fc1"].count == 150 * 16 * 8
+    assert math.isnan(recorder["fc1"].samples_seen)
+    assert str(recorder.summary())
+    assert said in caplog.text
+
+
+def test_a_site_that_turns_sparse_keeps_every_value_and_drops_them():
+    net, dense = Gives(), torch.randn(4, 8)
+    thin = torch.zeros(4, 8)
+    thin[0, :5] = torch.arange(1.0, 6.0)
+    with ActivationRecorder(net, include="given", statistics=EffectiveRank()) as recorder:
+        for given in (dense, dense, thin.to_sparse(), dense):
+            net(given)
+    whole = torch.cat((dense, dense, thin, dense))
+    assert recorder["given"].count == 128
+    assert recorder["given"].zeros == 27
+    assert recorder["given"].mean == pytest.approx(whole.double().mean().item(), rel=1e-6)
+    with pytest.raises(AttributeError, match="units of a sparse tensor are pooled"):
+        _ = recorder["given"].effective_rank
+
+
+class Gives(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.given = nn.Identity()
+
+    def forward(self, x):
+        return self.given(x)

@@ -283,8 +283,8 @@ MUTATIONS = (
     Mutation(
         "lock removed from observations",
         "hooks.py",
-        "        with shared.lock:\n            self._hand_over",
-        "        if True:\n            self._hand_over",
+        "        with self.shared.lock:\n            self._fit(leaf, x, axis, part.pooled)",
+        "        if True:\n            self._fit(leaf, x, axis, part.pooled)",
         ("hostile/test_threads.py::test_threads_count_what_one_thread_counts[reference]",),
     ),
     Mutation(

@@ -286,3 +286,30 @@ def test_autocast_does_not_reach_the_sums(kernel, dtype):
         half = net(x.to(dtype))
     assert_stats_of(recorder["1"], torch.cat([out.double(), half.double()]), merges=2)
     assert_stats_of(recorder["0"], torch.cat([x.double(), x.to(dtype).double()]), merges=2)
+
+
+class Tree(nn.Module):
+    """Calls itself, two branches a level."""
+
+    def __init__(self):
+        super().__init__()
+        self.leaf = nn.Linear(4, 4)
+
+    def forward(self, x, deep=2):
+        return self.leaf(x) if not deep else self(x, deep - 1) + self(x, deep - 1)
+
+
+@pytest.mark.hostile(57)
+def test_a_model_that_calls_itself_is_one_forward():
+    net = Tree()
+    keep = torch.tensor([True, False, True, False])
+    with ActivationRecorder(net, per_call="leaf", strict=True) as recorder:
+        recorder.mask(keep)
+        net(torch.randn(4, 4))
+    assert [recorder[f"leaf#{i}"].count for i in (1, 2, 3, 4)] == [8] * 4
+
+
+def test_saving_an_output_that_is_watched_warns_of_nothing(tmp_path):
+    net = nn.Sequential(nn.Linear(2, 2), nn.Identity())
+    with ActivationRecorder(net, capture="grad"):
+        torch.save(net(torch.ones(1, 2)), tmp_path / "out.pt")

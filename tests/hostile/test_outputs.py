@@ -598,3 +598,41 @@ def test_a_large_tensor_needs_no_more_memory_than_a_block(kernel, layout):
     count, size, extra = map(int, done.stdout.split())
     assert count == 2**25
     assert extra < size / 2, f"{extra / 2**20:.0f} MiB for a tensor of {size / 2**20:.0f} MiB"
+
+
+# ---- one layout now, another later ---------------------------------------------------------------
+
+
+class Passes(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.passed = nn.Identity()
+
+    def forward(self, x):
+        return self.passed(x)
+
+
+@pytest.mark.hostile(68)
+@pytest.mark.parametrize("kernel", ["reference", "cpu"])
+def test_as_many_stored_values_as_units_are_not_taken_for_a_sample(kernel):
+    net, dense, thin = Passes(), torch.randn(4, 8), torch.zeros(4, 8)
+    thin[:2, :4] = 3.0
+    with ActivationRecorder(net, include="passed", kernel=kernel) as recorder:
+        for given in (dense, thin.to_sparse(), dense):
+            net(given)
+    stats, whole = recorder["passed"], torch.cat((dense, thin, dense)).double()
+    assert (stats.count, stats.zeros, stats.units) == (96, 24, 0)
+    assert stats.notes["units"] == "units of a sparse tensor are pooled"
+    assert stats.mean == pytest.approx(whole.mean().item(), rel=1e-6)
+    assert stats.var == pytest.approx(whole.var(correction=0).item(), rel=1e-6)
+
+
+@pytest.mark.hostile(68, 69)
+def test_a_mask_is_not_laid_over_stored_values():
+    net, thin = Passes(), torch.zeros(4, 8)
+    thin[0, :4] = 1.0
+    with ActivationRecorder(net, include="passed") as recorder:
+        recorder.mask(torch.tensor([True, False, True, True]))
+        net(thin.to_sparse())
+    assert recorder["passed"].count == 32
+    assert recorder.skipped["passed", "a mask does not fit this layout: all samples taken"] == 1

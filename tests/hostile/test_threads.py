@@ -605,3 +605,33 @@ def test_a_compiled_model_in_threads_counts_what_one_thread_counts():
     assert_equal(recorders)
     assert recorders[1]["1:grad"].calls == THREADS * FORWARDS
     assert not recorders[1]._shared.pending
+
+
+def test_a_listener_may_wait_for_another_thread_that_reads():
+    net, seen = layers(), []
+    with ActivationRecorder(net, window=1) as recorder:
+
+        def listen(window):
+            in_threads(lambda: seen.append(recorder["0"].calls))
+
+        recorder.on_window(listen)
+        net(data(0, 1)[0])
+        recorder.step()
+    assert seen == [1]
+
+
+def test_what_is_observed_while_it_is_forgotten_is_not_lost_afterwards(monkeypatch):
+    net = layers()
+    with ActivationRecorder(net) as recorder:
+        whole = Slot._hand_over
+
+        def and_reset(self, *args):
+            whole(self, *args)
+            monkeypatch.undo()
+            recorder.reset()
+
+        monkeypatch.setattr(Slot, "_hand_over", and_reset)
+        for x in data(0, 4):
+            net(x)
+    assert recorder["0"].calls == 3
+    assert recorder["4"].calls == 4
