@@ -11,6 +11,8 @@ from actstats import ActivationRecorder, LiveDisplay, make_mlp
 from actstats.live import display
 from actstats.live.notebook import Notebook
 from actstats.live.terminal import Terminal
+from actstats.statistics import EffectiveRank
+from actstats.stats import FIGURES
 
 pytest.importorskip("rich")
 
@@ -225,3 +227,14 @@ def test_kernel_decides_where_it_is_shown(recorder, monkeypatch):
     assert isinstance(LiveDisplay(recorder)._surface, Terminal)
     monkeypatch.setattr(display, "is_notebook", lambda: True)
     assert isinstance(LiveDisplay(recorder)._surface, Notebook)
+
+
+def test_figure_of_the_users_own_is_known(surface, clock):
+    net = make_mlp(1, [4], 1, activation="relu")
+    with ActivationRecorder(net, window=1, statistics=EffectiveRank()) as recorder:
+        (own,) = set(recorder.figure_names) - set(FIGURES)
+        with LiveDisplay(recorder, own):
+            net(torch.randn(8, 1))
+            recorder.step()
+    assert own in recorder.recording.figure_names
+    assert surface.told[-2][2].figure == own
