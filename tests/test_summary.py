@@ -54,6 +54,13 @@ def test_window_shows_its_sites_in_a_notebook(recording):
     assert "<ul>" not in page
 
 
+def test_statistics_show_the_figures_that_apply_in_a_notebook():
+    page = TensorStats.from_tensor(torch.tensor([[0.0, 3.0]]))._repr_html_()
+    assert "2 values</caption>" in page
+    assert '>mean</td><td style="text-align:right">1.5</td>' in page
+    assert "saturated_fraction" not in page
+
+
 def test_recorder_shows_its_summary_in_a_notebook():
     recorder = ActivationRecorder(nn.Sequential(nn.Linear(2, 2), nn.ReLU()))
     assert recorder._repr_html_() == recorder.summary()._repr_html_()

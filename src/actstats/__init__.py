@@ -23,6 +23,7 @@ if TYPE_CHECKING:
         diagnose,
     )
     from actstats.exports import export
+    from actstats.live import LiveDisplay
     from actstats.log import RecordingFileError, load
     from actstats.merging import merge
     from actstats.models import make_mlp
@@ -39,6 +40,7 @@ __all__ = [
     "Diagnosis",
     "Finding",
     "FlightRecorder",
+    "LiveDisplay",
     "Recording",
     "RecordingFileError",
     "Scalar",
@@ -70,6 +72,7 @@ _HOME = {
     "Diagnosis": "diagnosis",
     "Finding": "diagnosis",
     "FlightRecorder": "diagnosis",
+    "LiveDisplay": "live",
     "Recording": "recording",
     "RecordingFileError": "log",
     "Scalar": "recording",

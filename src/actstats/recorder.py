@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 from functools import partial
+from itertools import chain
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
@@ -42,7 +43,7 @@ from actstats.sites import (
     site_order,
     split_key,
 )
-from actstats.stats import TensorStats
+from actstats.stats import FIGURES, TensorStats
 from actstats.summary import Summary
 from actstats.text import listed
 
@@ -574,6 +575,13 @@ class ActivationRecorder(Mapping[str, TensorStats]):
     def recording_of(self, windows: Iterable[Window]) -> Recording:
         """Return some windows with what is known of the model's sites; nothing is copied."""
         return Recording(windows, self._run.sites(), self._notes(), self._uncalled(), self.metadata)
+
+    @property
+    def figure_names(self) -> tuple[str, ...]:
+        """Names of all figures: ``actstats.stats.FIGURES``, then those of the user's own."""
+        own = chain.from_iterable(self._shared.options.statistics.values())
+        names = (name for statistic in own for name in statistic.figure_names)
+        return tuple(dict.fromkeys((*FIGURES, *names)))
 
     @property
     def latest(self) -> Window | None:

@@ -730,6 +730,12 @@ class TensorStats:
             parts.append(5 * self.judged.seen.nbytes)
         return sum(parts) + sum(one.values.nbytes for one in self.custom.values())
 
+    def _repr_html_(self) -> str:
+        from actstats.text import html_table  # here: only notebooks ask
+
+        rows = [(name, f"{value:.4g}") for name, value in self.to_dict().items() if value == value]
+        return html_table(("figure", "value"), rows, left=(0,), caption=f"{self.count:,} values")
+
     def __repr__(self) -> str:
         shown = {
             name: getattr(self, name)

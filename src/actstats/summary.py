@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 import math
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -10,7 +9,7 @@ from actstats.custom import known
 from actstats.names import printable
 from actstats.recording import Recording
 from actstats.stats import FIGURES, TensorStats
-from actstats.text import aligned, html_rows
+from actstats.text import aligned, html_list, html_table
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -88,13 +87,8 @@ class Summary:
     __repr__ = __str__
 
     def _repr_html_(self) -> str:
-        lines = "".join(f"<li>{html.escape(line)}</li>" for line in self.footer)
-        footer = f"<ul>{lines}</ul>" if lines else ""
-        head, body = html_rows("th", [self.header]), html_rows("td", self.rows)
-        return (
-            f"<table><caption>{html.escape(self.title)}</caption><thead>{head}</thead>"
-            f"<tbody>{body}</tbody></table>{footer}"
-        )
+        table = html_table(self.header, self.rows, left=range(3), caption=self.title)
+        return f"{table}{html_list(self.footer)}"
 
     def __rich__(self) -> Table:
         from rich.table import Table

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import html
-from collections.abc import Sequence
+import re
+from collections.abc import Collection, Sequence
 
 from actstats.names import printable
 
-__all__ = ["aligned", "html_rows", "listed"]
+__all__ = ["aligned", "html_list", "html_row", "html_table", "html_text", "listed", "wide"]
 
 Row = Sequence[str]
+
+_LONG_WORD = re.compile(r"\S{40}(?=\S)")  # longer than the names of most modules
 
 
 def aligned(header: Row, rows: Sequence[Row], *, left: int, rule: bool = True) -> list[str]:
@@ -61,9 +64,51 @@ def _line(row: Row, widths: Sequence[int], left: int) -> str:
     return "  ".join(cells).rstrip()
 
 
-def html_rows(tag: str, rows: Sequence[Row]) -> str:
-    """Return rows of an HTML table, every cell a ``<td>`` or ``<th>``, its text escaped."""
-    return "".join(
-        "<tr>" + "".join(f"<{tag}>{html.escape(printable(cell))}</{tag}>" for cell in row) + "</tr>"
-        for row in rows
+def html_table(
+    header: Row, rows: Sequence[Row], *, left: Collection[int], caption: str = ""
+) -> str:
+    """Return an HTML table in the page's own colours, which scrolls where it is wider than that.
+
+    Parameters
+    ----------
+    header : sequence of str
+        Titles of the columns.
+    rows : sequence of sequence of str
+        As many cells each; their text is escaped, and what hides is written out.
+    left : collection of int
+        Columns of text, aligned to the left; the others are numbers, aligned to the right.
+    caption : str
+        Text above the table, if any.
+    """
+    title = f'<caption style="text-align:left">{html_text(caption)}</caption>' if caption else ""
+    head = html_row([html_text(cell) for cell in header], left, tag="th")
+    cells = ([html_text(cell) for cell in row] for row in rows)
+    body = "".join(html_row(row, left) for row in cells)
+    return wide(f"<table>{title}<thead>{head}</thead><tbody>{body}</tbody></table>")
+
+
+def html_row(cells: Row, left: Collection[int], tag: str = "td") -> str:
+    """Return a row of an HTML table, whose cells are HTML; notebooks align them by nothing else."""
+    sides = ("left" if i in left else "right" for i in range(len(cells)))
+    made = (
+        f'<{tag} style="text-align:{side}">{cell}</{tag}>'
+        for cell, side in zip(cells, sides, strict=True)
     )
+    return f"<tr>{''.join(made)}</tr>"
+
+
+def html_list(lines: Sequence[str]) -> str:
+    """Return lines of text as an HTML list; nothing where there are none."""
+    items = "".join(f"<li>{html_text(line)}</li>" for line in lines)
+    return f"<ul>{items}</ul>" if items else ""
+
+
+def html_text(text: str) -> str:
+    """Return text as HTML: escaped, what hides written out, long words with places to break."""
+    broken = _LONG_WORD.sub("\\g<0>\0", printable(text))
+    return html.escape(broken).replace("\0", "<wbr>")
+
+
+def wide(content: str) -> str:
+    """Return HTML that scrolls by itself where it is wider than the page."""
+    return f'<div style="overflow-x:auto">{content}</div>'

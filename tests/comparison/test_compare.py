@@ -397,7 +397,7 @@ def test_text_begins_with_the_verdict_and_is_aligned(comparison):
 def test_html_is_escaped():
     one = literal({"a<b>": [0.0]}, sites=("a<b>",))
     text = actstats.compare(one, one)._repr_html_()
-    assert "<td>a&lt;b&gt;</td>" in text
+    assert ">a&lt;b&gt;</td>" in text
     assert "a<b>" not in text
 
 

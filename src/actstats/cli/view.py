@@ -7,11 +7,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from actstats.names import printable
+
 if TYPE_CHECKING:
     from actstats.diagnosis import Diagnosis, Finding
     from actstats.recording import Recording
 
-__all__ = ["COLUMNS", "TREND", "Line", "View", "gravest", "view_of"]
+__all__ = ["COLUMNS", "TREND", "Line", "View", "figure_text", "gravest", "view_of"]
 
 TREND = 16
 """Windows that a trend shows."""
@@ -84,6 +86,26 @@ class View:
         order = ("critical", "warning", "info", "")
         return sorted(self.lines, key=lambda line: order.index(line.severity))
 
+    def most_telling(self, room: int) -> list[Line]:
+        """Return as many lines as there is room for, the gravest, in the model's order."""
+        if len(self.lines) <= room:
+            return list(self.lines)
+        kept = {id(line) for line in self.gravest_first()[: room - 1]}
+        return [line for line in self.lines if id(line) in kept]
+
+    def facts(self, state: str) -> tuple[str, ...]:
+        """Return the step, the windows, the phase, and ``state`` unless the run has ended."""
+        step = f"step {self.step:,}" if self.step >= 0 else "no step yet"
+        windows = f"{self.windows:,} window{'s' * (self.windows != 1)}"
+        phase = (printable(self.phase),) if self.phase else ()
+        return (step, windows, *phase, "the run has ended" if self.closed else state)
+
+    @property
+    def header(self) -> tuple[str, ...]:
+        """Titles of the columns that a table shows."""
+        figure = self.figure.replace("_fraction", " %").replace("_", " ")
+        return ("site", figure, "trend", "sat %", "dead %", "finding")
+
     def to_dict(self) -> dict[str, Any]:
         """Return plain values, as JSON holds them."""
         return {
@@ -140,6 +162,13 @@ def view_of(
         diagnosis.severity or "",
         closed,
     )
+
+
+def figure_text(name: str, value: float) -> str:
+    """Return a figure as a table shows it: shares in percent, ``-`` where it does not apply."""
+    if math.isnan(value):
+        return "-"
+    return f"{100 * value:.1f}" if name.endswith("_fraction") else f"{value:.3g}"
 
 
 def _lines(part: Recording, figure: str, diagnosis: Diagnosis) -> list[Line]:

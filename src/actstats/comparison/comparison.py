@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 from collections.abc import Iterator, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -18,7 +17,7 @@ from actstats.names import printable
 from actstats.series import Series
 from actstats.sites import close_matches, matches
 from actstats.stats import FIGURES
-from actstats.text import aligned, html_rows
+from actstats.text import aligned, html_list, html_table, html_text
 
 if TYPE_CHECKING:
     import pandas
@@ -201,13 +200,8 @@ class Comparison(Sequence[SiteComparison]):
         )
 
     def _repr_html_(self) -> str:
-        footer = "".join(f"<li>{html.escape(printable(line))}</li>" for line in self.footer)
-        rows = html_rows("td", [cells(row) for row in self.rows])
-        return (
-            f"<p>{html.escape(printable(self.verdict))}</p>"
-            f"<table><thead>{html_rows('th', [HEAD])}</thead><tbody>{rows}</tbody></table>"
-            f"<ul>{footer}</ul>"
-        )
+        table = html_table(HEAD, [cells(row) for row in self.rows], left=(0,))
+        return f"<p>{html_text(self.verdict)}</p>{table}{html_list(self.footer)}"
 
     # ---- exporting -----------------------------------------------------------------------------
 

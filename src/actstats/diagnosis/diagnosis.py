@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import html
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -15,7 +14,7 @@ from actstats.diagnosis.rules import RULES
 from actstats.diagnosis.thresholds import Thresholds
 from actstats.names import printable
 from actstats.recording import Source, as_recording
-from actstats.text import aligned
+from actstats.text import aligned, html_table, html_text
 
 __all__ = ["Diagnosis", "diagnose"]
 
@@ -182,12 +181,11 @@ class Diagnosis(Sequence[Finding]):
         return "\n".join(aligned(_HEAD, rows, left=len(_HEAD), rule=False))
 
     def _repr_html_(self) -> str:
-        text = f"<p>{html.escape(printable(self.verdict))}</p>"
+        text = f"<p>{html_text(self.verdict)}</p>"
         if not len(self):
             return text
-        head = "".join(f"<th>{title}</th>" for title in (*_HEAD, "what to do"))
-        body = "".join(_html_row(finding) for finding in self)
-        return f"{text}<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+        head, rows = (*_HEAD, "what to do"), [_html_row(finding) for finding in self]
+        return f"{text}{html_table(head, rows, left=range(len(head)))}"
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values, as JSON holds them."""
@@ -272,7 +270,7 @@ def _row(finding: Finding) -> tuple[str, ...]:
     )
 
 
-def _html_row(finding: Finding) -> str:
-    row = (printable(cell) for cell in (*_row(finding), finding.remedy))
-    cells = (cell.replace("  ", "\N{EM SPACE}↳ ", 1) if cell[:1] == " " else cell for cell in row)
-    return "<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in cells) + "</tr>"
+def _html_row(finding: Finding) -> tuple[str, ...]:
+    severity, rule, *rest = _row(finding)
+    rule = rule if finding.caused_by is None else f"↳ {rule.lstrip()}"  # HTML drops an indent
+    return (severity, rule, *rest, finding.remedy)
