@@ -741,7 +741,7 @@ class EnterHook(_Hook):
     def _enter(self, begin: Callable[[], None]) -> None:
         forward, module = self.slot.shared.forward, self.slot.module()
         if self.is_root and forward.stack and not (module is not None and calls_itself(module)):
-            forward.end()  # it was interrupted
+            self.slot.shared.break_off(forward)
         if not forward.stack:
             begin()
         forward.enter(self.slot)

@@ -212,6 +212,13 @@ class Shared:
         forward = self.forward
         if forward.mask is not None and not forward.mask_used:
             self.skip("(root)", "a mask was given, but no forward came in the same thread and step")
+        self.break_off(forward)
+
+    def break_off(self, forward: Forward) -> None:
+        """End a forward, which an error may have broken off; say what had been judged of it."""
+        for slot in forward.entered:
+            if slot.z_before:
+                self.skip(slot.name, "judged by what went in, but the call did not end")
         forward.end()
 
     def _living(self) -> Iterator[Forward | None]:

@@ -313,3 +313,21 @@ def test_saving_an_output_that_is_watched_warns_of_nothing(tmp_path):
     net = nn.Sequential(nn.Linear(2, 2), nn.Identity())
     with ActivationRecorder(net, capture="grad"):
         torch.save(net(torch.ones(1, 2)), tmp_path / "out.pt")
+
+
+@pytest.mark.hostile(57)
+def test_what_was_judged_of_a_call_that_failed_is_told():
+    net = nn.Sequential(nn.GELU())
+    fails = iter([True, False])
+
+    def fail_once(*_):
+        if next(fails):
+            raise ValueError("once")
+
+    net[0].register_forward_hook(fail_once)
+    with ActivationRecorder(net) as recorder:
+        with pytest.raises(ValueError, match="once"):
+            net(torch.randn(4, 4))
+        net(torch.randn(4, 4))
+    assert recorder["0"].count == 16
+    assert recorder.skipped["0", "judged by what went in, but the call did not end"] == 1
