@@ -17,6 +17,7 @@ import torch
 from torch import nn
 
 from actstats import ActivationRecorder, TensorStats, make_mlp
+from actstats.windows import Windows
 from claims import (
     Watched,
     assert_identical,
@@ -1361,18 +1362,20 @@ def test_what_is_open_is_told():
     assert recorder["act1"].count == 36  # they are copies
 
 
-def test_a_step_waits_until_another_threads_has_ended():
+def test_a_step_waits_until_another_threads_has_ended(monkeypatch):
     net = small()
     with ActivationRecorder(net, window=1) as recorder:
         other, ended = threading.Thread(target=recorder.step), []
+        catch_up = Windows.catch_up
 
-        def listen(window):
-            stop()
+        def and_another_step(windows):
+            monkeypatch.undo()
             other.start()
             other.join(0.2)
             ended.append(not other.is_alive())
+            catch_up(windows)
 
-        stop = recorder.on_window(listen)
+        monkeypatch.setattr(Windows, "catch_up", and_another_step)
         net(batch())
         recorder.step()
         other.join(60)
