@@ -79,7 +79,8 @@ def in_jit_trace() -> bool:
 def in_fx_trace() -> bool:
     """Tell whether `symbolic_trace` or `make_fx` takes what is computed into a graph."""
     tracing = sys.modules.get("torch.fx._symbolic_trace")
-    return bool(getattr(tracing, "_is_fx_tracing_flag", False))
+    by_thread = getattr(tracing, "_get_is_fx_tracing", None)  # from torch 2.14 on
+    return by_thread() if by_thread else bool(getattr(tracing, "_is_fx_tracing_flag", False))
 
 
 def untraceable() -> str | None:
