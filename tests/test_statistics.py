@@ -548,3 +548,59 @@ class Gives(nn.Module):
 
     def forward(self, x):
         return self.given(x)
+
+
+# ---- faults of who writes one --------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Odd(Largest):
+    """Does one thing wrong."""
+
+    fault: str = ""
+
+    name = "odd"
+    figure_names = ("odd",)
+
+    def state(self, units):
+        shapes = {"negative": {"most": (-1,)}, "no shape": {"most": 3}, "a list": ["most"]}
+        if self.fault == "an error":
+            raise RuntimeError("in state")
+        return shapes.get(self.fault, super().state(units))
+
+    def update(self, state, x):
+        super().update(state, x)
+        if self.fault == "rebound":
+            state["most"] = torch.ones(1)
+
+    def merge(self, state, other):
+        if self.fault == "merged shape":
+            return {"most": np.zeros(5), "samples": state["samples"]}
+        return super().merge(state, other)
+
+    def figures(self, state):
+        return {"odd": state["samples"][0]}
+
+
+@pytest.mark.parametrize(
+    "fault", ["negative", "no shape", "a list", "an error", "rebound", "merged shape"]
+)
+def test_a_faulty_statistic_takes_nothing_else_with_it(fault):
+    recorder, plain = trained(Odd(fault=fault), steps=150), trained(steps=150)
+    for site in plain:
+        assert_same_integers(recorder[site], plain[site], site=site)
+    assert recorder["fc1"].mean == plain["fc1"].mean
+    assert math.isnan(getattr(recorder["fc1"], "odd", math.nan))
+    assert str(recorder.summary())
+
+
+def test_options_that_no_file_can_hold_are_refused_at_once():
+    with pytest.raises(TypeError, match="options of largest_sum must be numbers"):
+        ActivationRecorder(make_mlp(), statistics=Largest(marks=[1, 2]))
+    with pytest.raises(TypeError, match="options of largest_sum must be numbers"):
+        ActivationRecorder(make_mlp(), statistics=Largest(floor=torch.ones(2)))
+
+
+def test_two_statistics_may_not_give_one_figure():
+    with pytest.raises(ValueError, match="must have different figures; two give"):
+        ActivationRecorder(make_mlp(), statistics={"fc*": Largest(), "act*": Unreadable()})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from itertools import chain
 from typing import Any
 
 from torch import Tensor
@@ -91,9 +92,15 @@ def statistics(
     """Return the user's own statistics by site pattern; without one, those of all outputs."""
     if given is None:
         return {}
-    return _by_pattern(
+    by_pattern = _by_pattern(
         "statistics", given if isinstance(given, Mapping) else {"*": given}, _statistics
     )
+    owners: dict[str, Statistic] = {}  # of each figure's name, and of each statistic's
+    for one in chain.from_iterable(by_pattern.values()):
+        for name in {one.name, *one.figure_names}:
+            if type(owners.setdefault(name, one)) is not type(one):
+                raise ValueError(f"`statistics` must have different figures; two give {name!r}.")
+    return by_pattern
 
 
 def _statistics(given: Any) -> tuple[Statistic, ...]:
@@ -108,7 +115,7 @@ def _statistics(given: Any) -> tuple[Statistic, ...]:
         taken = [name for name in one.figure_names if hasattr(TensorStats, name)]
         if taken:
             raise ValueError(f"`{one.name}` calls a figure {taken[0]!r}, which exists already.")
-    names = [name for one in many for name in (one.name, *one.figure_names[1:])]
+    names = [one.name for one in many]
     if len(set(names)) < len(names):
         raise ValueError(f"`statistics` must have different names; got {names}.")
     return many

@@ -160,7 +160,10 @@ class Kind:
     @cached_property
     def shapes(self) -> dict[str, tuple[int, ...]]:
         """Shapes of the arrays, by name."""
-        return {name: tuple(shape) for name, shape in self.statistic.state(self.units).items()}
+        shapes = {name: tuple(shape) for name, shape in self.statistic.state(self.units).items()}
+        if any(type(size) is not int or size < 0 for shape in shapes.values() for size in shape):
+            raise ValueError(f"`state` must give shapes of whole numbers; got {shapes}.")
+        return shapes
 
     @cached_property
     def words(self) -> int:
@@ -190,13 +193,19 @@ class Kind:
     def update(self, state: Mapping[str, Tensor], x: Tensor, axis: int | None) -> None:
         """Add a tensor whose units are on this axis."""
         samples = x.movedim(axis, -1).flatten(0, -2) if self.units and axis is not None else x
+        given = dict(state)
         with torch.no_grad(), torch.autocast(x.device.type, enabled=False):
-            self.statistic.update(state, samples if self.units else samples.flatten())
+            self.statistic.update(given, samples if self.units else samples.flatten())
+        if given.keys() != state.keys() or any(given[n] is not state[n] for n in state):
+            raise TypeError("`update` must change the arrays of the state in place.")
 
     def merged(self, a: FloatArray, b: FloatArray) -> FloatArray:
         """Return the flat words of two states together."""
         try:
             merged = self.statistic.merge(self.views(a), self.views(b))
+            found = {name: np.shape(array) for name, array in merged.items()}
+            if found != self.shapes:
+                raise ValueError(f"`merge` must give arrays of {self.shapes}; got {found}.")
             flat = [np.asarray(merged[name], np.float64).reshape(-1) for name in self.shapes]
             return np.concatenate([np.empty(0), *flat])
         except Exception as error:  # it is the user's code, in the middle of a run
@@ -280,6 +289,9 @@ def kinds(statistics: Iterable[Statistic], units: int, notes: dict[str, str]) ->
             _ = kind.words
         except NotKept as reason:
             notes[statistic.name] = str(reason)
+        except Exception as error:  # it is the user's code, in the user's forward
+            notes[statistic.name] = f"{type(error).__name__}: {error}"
+            logger.warning("%s is not recorded: %s", statistic.name, error, exc_info=error)
         else:
             kept.append(kind)
     return tuple(kept)
@@ -306,7 +318,14 @@ def options_of(statistic: Statistic) -> str:
     """
     if not dataclasses.is_dataclass(statistic):
         raise TypeError(f"{type(statistic).__name__} must be a frozen dataclass.")
-    return json.dumps(dataclasses.asdict(statistic), sort_keys=True)
+    try:
+        hash(statistic)
+        return json.dumps(dataclasses.asdict(statistic), sort_keys=True)
+    except TypeError as error:
+        raise TypeError(
+            f"options of {statistic.name} must be numbers, strings, booleans, None or tuples of "
+            f"these: {error}"
+        ) from error
 
 
 def kind_from_json(told: Sequence[Any]) -> Kind:
