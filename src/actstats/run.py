@@ -168,8 +168,9 @@ class Run:
         """Keep the window that has closed, and forget what it had; may be done again."""
         if not self.windows.holds(closing):
             self.windows.hold(closing)
-        forget(self.shared)
-        self.updates.forget()
+        with quiet():
+            forget(self.shared)
+            self.updates.forget()
         self.carried, self._scalars, self._seen = [], {}, False
         self._first, self._steps_open = first, 0
 

@@ -197,7 +197,7 @@ MUTATIONS = (
     Mutation(
         "a window's numbers kept for the next one too",
         "run.py",
-        "        forget(self.shared)\n",
+        "            forget(self.shared)\n",
         "",
         ("test_recorder.py::test_windows_of_a_given_number_of_steps",),
     ),
