@@ -459,21 +459,17 @@ class Slot(_Hook):
         from nothing: what they make of the tensor alone is merged.
         """
         values = x if scale is None else x.double() / scale
-        version, drafts = self._drafted(leaf, values, axis)
-        with self.shared.lock:
-            if leaf.version == version:
-                self._fit(leaf, x, axis)
-                self._hand_over(leaf, x, axis, scale)
-                leaf.keep(drafts)
-                return
-        _, drafts = self._drafted(leaf, values, axis, alone=True)
-        with self.shared.lock:
-            self._fit(leaf, x, axis)
-            self._hand_over(leaf, x, axis, scale)
-            leaf.join(drafts)
+        for alone in (False, True):
+            version, drafts = self._drafted(leaf, values, axis, alone=alone)
+            with self.shared.lock:
+                if alone or leaf.version == version:
+                    self._fit(leaf, x, axis)
+                    self._hand_over(leaf, x, axis, scale)
+                    (leaf.join if alone else leaf.keep)(drafts)
+                    return
 
     def _drafted(
-        self, leaf: Leaf, x: Tensor, axis: int | None, *, alone: bool = False
+        self, leaf: Leaf, x: Tensor, axis: int | None, *, alone: bool
     ) -> tuple[int, dict[Kind, Tensor]]:
         """Return copies of the user's own statistics with a tensor added, and their version.
 

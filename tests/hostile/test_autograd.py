@@ -1,5 +1,7 @@
 """Autograd, checkpointing, in-place operations: what is seen once, and what nobody notices."""
 
+import warnings
+
 import pytest
 import torch
 from torch import nn
@@ -311,8 +313,10 @@ def test_a_model_that_calls_itself_is_one_forward():
 
 def test_saving_an_output_that_is_watched_warns_of_nothing(tmp_path):
     net = nn.Sequential(nn.Linear(2, 2), nn.Identity())
-    with ActivationRecorder(net, capture="grad"):
+    with ActivationRecorder(net, capture="grad"), warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
         torch.save(net(torch.ones(1, 2)), tmp_path / "out.pt")
+    assert told == []
 
 
 @pytest.mark.hostile(57)
