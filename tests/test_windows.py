@@ -43,6 +43,12 @@ def closing(step, phase="train", copy=Slow, **scalars):
     return Closing(step, step, [Taken(phase, (SITE,), copy([state]))], kept)
 
 
+def close(held, closing):
+    """Keep a window that has closed, at once or when its numbers have arrived."""
+    held.hold(closing)
+    held.catch_up()
+
+
 def windows(fixed=None, budget=2**28):
     options = Options(frozenset(), {}, {}, (), 0.05, strict=True)
     return Windows(Shared(options, reference), fixed, 1, budget)
@@ -66,7 +72,7 @@ def slow_copies(monkeypatch):
 
 def test_a_window_waits_for_its_numbers():
     held, one = windows(), closing(0, loss=1.0)
-    held.close(one)
+    close(held, one)
     held.settle(wait=False)
     assert not one.taken[0].copy.waited
     one.taken[0].copy.is_ready = True
@@ -79,9 +85,9 @@ def test_a_window_waits_for_its_numbers():
 
 def test_windows_stay_in_order():
     held, first, second = windows(), closing(0), closing(1)
-    held.close(first)
+    close(held, first)
     second.taken[0].copy.is_ready = True
-    held.close(second)
+    close(held, second)
     assert not first.taken[0].copy.waited
     assert [window.first_step for window in held] == [0, 1]
     assert first.taken[0].copy.waited
@@ -90,7 +96,7 @@ def test_windows_stay_in_order():
 @pytest.mark.parametrize("read", ["__iter__", "__len__", "latest", "nbytes", "leading"])
 def test_reading_waits(read):
     held, one = windows(), closing(0)
-    held.close(one)
+    close(held, one)
     found = getattr(held, read)
     assert found() if callable(found) else found
     assert one.taken[0].copy.waited
@@ -102,7 +108,7 @@ def test_closing_waits_only_where_neighbours_may_merge():
     waits = []
     for i, one in enumerate(closings):
         width = held.width
-        held.close(one)
+        close(held, one)
         if one.taken[0].copy.waited:
             waits.append((i, width, held.width))
     assert waits == [(64, 1, 2), (96, 2, 4), (128, 4, 8), (160, 8, 16)]
@@ -111,7 +117,7 @@ def test_closing_waits_only_where_neighbours_may_merge():
 def test_windows_of_a_fixed_width_never_wait():
     held, closings = windows(fixed=1), [closing(i) for i in range(3 * CAP)]
     for one in closings:
-        held.close(one)
+        close(held, one)
     assert not any(one.taken[0].copy.waited for one in closings)
     assert len(held) == 3 * CAP
 

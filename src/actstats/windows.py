@@ -234,11 +234,6 @@ class Windows:
                 self._leading = merge_leading(self)
             return self._leading
 
-    def close(self, closing: Closing) -> None:
-        """Keep a window that has closed, at once or when its numbers have arrived."""
-        self.hold(closing)
-        self.catch_up()
-
     def hold(self, closing: Closing) -> None:
         """Take a window that has closed; what is to be done with it is left for later."""
         self._pending.append(closing)
