@@ -375,7 +375,7 @@ MUTATIONS = (
         "self.plan = Plan([outlines[outline] for outline, *_ in texts], names)",
         "self.plan = Plan([outlines[o] for o, *_ in texts[:: -1 if rank else 1]], names)",
         ("distributed/test_merge_ranks.py",),
-        "2 ranks and shuffled",
+        "2 and ranks and shuffled",
     ),
 )
 
