@@ -177,7 +177,7 @@ MUTATIONS = (
         "hooks.py",
         "            or shared.grad_scale is not None\n",
         "",
-        ("test_recorder.py", "test_quick.py"),
+        ("test_quick.py::test_a_gradient_scale_that_comes_and_goes_during_a_run",),
     ),
     Mutation(
         "mask ignored on the short way",
