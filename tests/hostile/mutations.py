@@ -184,8 +184,7 @@ MUTATIONS = (
         "shared.py",
         "self.steady = self.active and not (masked or tracing)",
         "self.steady = self.active",
-        ("test_recorder.py",),
-        "mask",
+        ("test_quick.py::test_a_mask_set_inside_a_forward",),
     ),
     Mutation(
         "phase of the module and not of the model",
@@ -313,7 +312,7 @@ MUTATIONS = (
         "shared.py",
         "        shared.forked, shared.active, shared.steady = True, False, False",
         "        shared.forked, shared.active, shared.steady = False, True, True",
-        ("log/test_recorder_log.py::test_a_forked_child_leaves_the_file_alone",),
+        ("hostile/test_life.py::test_what_a_forked_child_sees_is_left_out_and_said",),
     ),
     Mutation(
         "a lock inherited by a forked worker",

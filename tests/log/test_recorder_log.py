@@ -646,6 +646,7 @@ def test_a_child_forked_while_a_step_ends_does_not_wait_for_it(net):
     child = os.fork()
     if not child:
         recorder.step()
+        str(recorder.summary())
         os._exit(7)
     deadline = time.monotonic() + 20
     while (ended := os.waitpid(child, os.WNOHANG)) == (0, 0) and time.monotonic() < deadline:
