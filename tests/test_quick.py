@@ -89,6 +89,19 @@ def test_a_mask_set_inside_a_forward():
     assert recorders[1]["b"].count == 4 * (4 * 8 + 2 * 2)
 
 
+def test_a_mask_set_before_a_forward():
+    def run(model, recorder):
+        for i in range(6):
+            if i > 3:
+                recorder.mask(torch.arange(8) >= 2)
+            model(torch.randn(8, 3))
+            recorder.step()
+
+    recorders = both(Masking, run)
+    assert_equal(recorders)
+    assert recorders[1]["b"].count == 4 * (4 * 8 + 2 * 2)
+
+
 class Failing(nn.Module):
     fails = False
 

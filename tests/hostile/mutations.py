@@ -184,7 +184,7 @@ MUTATIONS = (
         "shared.py",
         "self.steady = self.active and not (masked or tracing)",
         "self.steady = self.active",
-        ("test_quick.py::test_a_mask_set_inside_a_forward",),
+        ("test_quick.py::test_a_mask_set_before_a_forward",),
     ),
     Mutation(
         "phase of the module and not of the model",
