@@ -160,7 +160,8 @@ html_static_path = ["_static"]
 html_css_files = ["actstats.css"]
 html_show_sourcelink = False
 html_theme_options = {
-    "navbar_end": ["language-switch", "theme-switcher"],
+    "navbar_end": ["theme-switcher"],
+    "navbar_persistent": ["language-switch", "search-button-field"],  # on phones too
     "navigation_with_keys": False,
     "secondary_sidebar_items": ["page-toc"],
     "show_prev_next": False,

@@ -81,6 +81,14 @@ def page_of(link: addnodes.pending_xref) -> str | None:
     return None
 
 
+def lift_code_links(app: Sphinx, doctree: nodes.document, page: str) -> None:
+    """Let sphinx-gallery's links from code begin at the folder of their page, as others do."""
+    for link in doctree.findall(nodes.reference) if is_chinese(app.config) else ():
+        from_code = any(name.startswith("sphx-glr-backref") for name in link["classes"])
+        if from_code and link["refuri"].startswith("../"):
+            link["refuri"] = "../" * page.count("/") + link["refuri"]
+
+
 def tell_untranslated(app: Sphinx, doctree: nodes.document) -> None:
     if is_chinese(app.config) and app.builder.name != "gettext":
         for node, text in untranslated(doctree):
@@ -141,6 +149,7 @@ def setup(app: Sphinx) -> dict[str, bool]:
     app.connect("config-inited", only_translated_pages, priority=90)
     app.connect("source-read", tutorial_in_menu)
     app.connect("doctree-read", tell_untranslated)
+    app.connect("doctree-resolved", lift_code_links)
     app.connect("html-page-context", add_switch)
     app.add_post_transform(LinksToEnglish)
     app.add_search_language(SearchPairs)
