@@ -128,6 +128,8 @@ def add_switch(
 class SearchPairs(SearchChinese):
     """Find Chinese by each two neighbouring characters: needs no dictionary of words."""
 
+    language_name = "English"  # whose stemmer it takes; Sphinx 9.0 looks for a Chinese one in vain
+
     js_splitter_code = """
 function splitQuery(query) {
   const words = query.match(/[a-zA-Z0-9_]+/g) || [];
