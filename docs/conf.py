@@ -133,7 +133,7 @@ sphinx_gallery_conf = {
     r"|residual_scale|sick_cnn)\.py$",
     "ignore_pattern": r"(__init__|conftest)\.py$|/_",
     "reset_argv": "gallery_of_files.output_arguments",
-    "reset_modules": ("gallery_of_files.begin_or_end",),
+    "reset_modules": ("matplotlib", "seaborn", "gallery_of_files.begin_or_end"),
     "reset_modules_order": "both",
     "image_scrapers": ("gallery_of_files.written_pictures",),
     "within_subsection_order": "FileNameSortKey",
