@@ -34,7 +34,9 @@ extensions = [
     "offline_inventories",
     "pictures",
     "rule_pages",
+    "translations",
 ]
+templates_path = ["_templates"]
 exclude_patterns = ["_ext", "tutorials/*.ipynb", "tutorials/*.py", "tutorials/*.md5"]
 default_role = "code"  # docstrings are read in a terminal first: `x` is code there
 nitpicky = True
@@ -131,15 +133,24 @@ sphinx_gallery_conf = {
     r"|residual_scale|sick_cnn)\.py$",
     "ignore_pattern": r"(__init__|conftest)\.py$|/_",
     "reset_argv": "gallery_of_files.output_arguments",
+    "reset_modules": ("matplotlib", "seaborn", "gallery_of_files.begin_or_end"),
+    "reset_modules_order": "both",
     "image_scrapers": ("gallery_of_files.written_pictures",),
     "within_subsection_order": "FileNameSortKey",
     "abort_on_example_error": True,
     "download_all_examples": False,
     "show_memory": False,
     "write_computation_times": False,
+    "min_reported_time": float("inf"),  # no time on the page, which would want a translation
     "inspect_global_variables": False,
 }
 suppress_warnings = ["config.cache"]
+
+# -- Chinese: see _ext/translations.py ------------------------------------------------------------
+
+locale_dirs = ["locale"]
+gettext_compact = False  # one catalog for each page
+gettext_location = False  # no change of a catalog where only lines move
 
 # -- The pages -----------------------------------------------------------------------------------
 
@@ -149,6 +160,8 @@ html_static_path = ["_static"]
 html_css_files = ["actstats.css"]
 html_show_sourcelink = False
 html_theme_options = {
+    "navbar_end": ["theme-switcher"],
+    "navbar_persistent": ["language-switch", "search-button-field"],  # on phones too
     "navigation_with_keys": False,
     "secondary_sidebar_items": ["page-toc"],
     "show_prev_next": False,
