@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
+from torch.overrides import BaseTorchFunctionMode, TorchFunctionMode
 
 from actstats import ActivationRecorder, TensorStats, make_mlp
 from actstats.windows import Windows
@@ -1246,6 +1247,55 @@ def test_an_interrupted_forward_leaves_the_users_function_mode_alone():
         assert torch.empty(1).is_meta
     recorder.detach()
     assert torch.overrides._get_current_function_mode_stack() == []
+
+
+class Functional(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.fc = nn.Linear(2, 2)
+
+    def forward(self, x, stop=False):
+        if stop:
+            raise KeyboardInterrupt
+        return torch.relu(self.fc(x))
+
+
+@pytest.mark.parametrize("way", ["__enter__", "__exit__"])
+@pytest.mark.parametrize("is_done", [False, True], ids=["before", "after"])
+def test_an_interrupt_while_functions_come_into_view_or_go_loses_none_later(
+    monkeypatch, way, is_done
+):
+    done = getattr(TorchFunctionMode, way)
+
+    def interrupted(*args):
+        monkeypatch.setattr(TorchFunctionMode, way, done)
+        if is_done:
+            done(*args)
+        raise KeyboardInterrupt
+
+    net, x = Functional(), torch.randn(2, 2)
+    with ActivationRecorder(net, functional=True, strict=True) as recorder:
+        monkeypatch.setattr(TorchFunctionMode, way, interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            net(x)
+        recorder.step()
+        assert torch.overrides._get_current_function_mode_stack() == []
+        recorder.reset()
+        net(x)
+        net(x)
+    assert list(recorder) == ["(root).relu()", "fc"]
+    assert recorder["(root).relu()"].calls == 2
+
+
+def test_functions_are_seen_again_after_a_mode_of_the_users_was_left_by_an_interrupt():
+    net, x = Functional(), torch.randn(2, 2)
+    with ActivationRecorder(net, functional=True, strict=True) as recorder:
+        with pytest.raises(KeyboardInterrupt), BaseTorchFunctionMode():
+            net(x, stop=True)  # what the block's end pops is the recorder's
+        recorder.step()
+        torch.overrides._pop_mode()
+        net(x)
+    assert recorder["(root).relu()"].calls == 1
 
 
 def test_units_of_convolutions():
