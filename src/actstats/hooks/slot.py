@@ -197,7 +197,10 @@ class Slot(Hook):
 
     def observe(self, module: nn.Module, args: Any, output: Any) -> None:
         """Hand the output's leaves to the kernel."""
-        reason = untraceable() or self.shared.left_out()
+        reason = untraceable()
+        if reason is not None:
+            self.shared.steady = False  # torch calls again, to check a trace, as if nothing were
+        reason = reason or self.shared.left_out()
         if reason is None:
             self.guarded(observe_output, self, module, args, output)
         else:
