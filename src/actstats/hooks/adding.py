@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 __all__ = ["add", "judge"]
 
+MOST_REPEATED = 1 << 26  # values of an expanded tensor that users' statistics are given
+
 
 def add(
     slot: Slot,
@@ -93,7 +95,7 @@ def _hand_over(
     zeros: int = 0,
 ) -> None:
     """Hand a tensor to the kernel; called with the lock."""
-    shared.observed = leaf.observed = True
+    shared.observed = leaf.observed = leaf.handed = True
     leaf.ahead = False
     step, state = shared.step, leaf.state
     repeats.observe(leaf.kernel, x, state, unit_axis=axis, step=step, scale=scale, zeros=zeros)
@@ -108,7 +110,8 @@ def _add_with_custom(
     that was quicker, or the window has closed meanwhile, they work again, and the second time
     from nothing: what they make of the tensor alone is merged.
     """
-    values = x if scale is None else x.double() / scale
+    _spare_custom(shared, leaf, x)
+    values = x if scale is None or not leaf.state.custom else x.double() / scale
     for alone in (False, True):
         version, drafts = _drafted(shared, leaf, values, axis, alone=alone)
         with shared.lock:
@@ -117,6 +120,14 @@ def _add_with_custom(
                 _hand_over(shared, leaf, x, axis, scale)
                 (leaf.join if alone else leaf.keep)(drafts)
                 return
+
+
+def _spare_custom(shared: Shared, leaf: Leaf, x: Tensor) -> None:
+    """Give up the user's own statistics where they would copy what lies once and counts often."""
+    if x.numel() > MOST_REPEATED and 0 in x.stride():
+        with shared.lock:
+            for kind in tuple(leaf.state.custom):
+                leaf.drop(kind, f"an expanded tensor of {x.numel()} values came, too many to copy")
 
 
 def _drafted(
