@@ -1232,6 +1232,28 @@ def test_a_mapping_has_plain_names(key):
         ActivationRecorder({key: nn.Linear(2, 2)})
 
 
+def test_an_interrupt_while_hooks_are_put_leaves_none(monkeypatch):
+    net, hooks = nn.Sequential(nn.Linear(2, 2), nn.ReLU(), nn.Linear(2, 2)), []
+
+    def interrupted(module, *args, **kwargs):
+        if len(hooks) == 2:
+            raise KeyboardInterrupt
+        hooks.append(put(module, *args, **kwargs))
+        return hooks[-1]
+
+    put = nn.Module.register_forward_hook
+    monkeypatch.setattr(nn.Module, "register_forward_hook", interrupted)
+    recorder = ActivationRecorder(net)
+    with pytest.raises(KeyboardInterrupt):
+        recorder.attach()
+    monkeypatch.undo()
+    assert not recorder.attached
+    assert not any(m._forward_hooks or m._forward_pre_hooks for m in net.modules())
+    with recorder:
+        net(torch.randn(3, 2))
+    assert [recorder[site].calls for site in recorder] == [1, 1, 1]
+
+
 def test_an_interrupted_forward_leaves_the_users_function_mode_alone():
     class Interrupted(nn.Module):
         def forward(self, x):

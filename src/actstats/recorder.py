@@ -13,12 +13,11 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from torch import Tensor, nn
-from torch.utils.hooks import RemovableHandle
 
 from actstats import arguments, kernels
+from actstats.attachment import Attachment
 from actstats.custom import Statistic
 from actstats.functional import FunctionalMode
-from actstats.hooks import register
 from actstats.liveness import Liveness
 from actstats.metadata import about
 from actstats.notes import notes
@@ -194,47 +193,29 @@ class ActivationRecorder(Mapping[str, TensorStats]):
                 "a mapping in which one module contains the others."
             )
         self._liveness = Liveness(self._targets, self._shared, every)
-        self._handles: list[RemovableHandle] = []
         self._run = Run(
             self._shared, every=every, fixed=window, budget=budget, log=_opened(log, budget)
         )
         self._run.metadata = about(model, summary=log is not None)
         self._run.describe = partial(_described, weakref.ref(self))
-        self._finalizer = weakref.finalize(self, _end, self._handles, self._shared, self._run)
+        self._hooks = Attachment(self._targets, self._shared, self._run.updates, self._liveness)
+        self._finalizer = weakref.finalize(self, _end, self._hooks, self._run)
 
     # ---- life cycle ----------------------------------------------------------------------------
 
     @property
     def attached(self) -> bool:
         """Whether the hooks are in place."""
-        return bool(self._handles)
+        return bool(self._hooks)
 
     def attach(self) -> ActivationRecorder:
         """Put the hooks in place; nothing happens if they are. Return the recorder."""
-        if self.attached:
-            return self
-        shared = self._shared
-        shared.hooked = True
-        root = shared.root()
-        self._liveness.before_hooks()
-        for reference, slot, observed, delimits in self._targets.modules:
-            module = reference()
-            if module is None and root is not None:
-                continue  # it was taken out of the model
-            if module is None:
+        if not self.attached:
+            try:
+                self._hooks.put()
+            except BaseException:
                 self.detach()
-                raise RuntimeError("the model is gone: keep a reference to it while recording.")
-            deep = "input" in shared.options.capture
-            self._handles += register(
-                module,
-                slot,
-                observed=observed,
-                delimits=delimits,
-                is_root=module is root,
-                deep=deep,
-            )
-        for watch in self._run.updates.watches:
-            self._handles += watch.register()
+                raise
         return self
 
     def detach(self) -> None:
@@ -243,7 +224,7 @@ class ActivationRecorder(Mapping[str, TensorStats]):
         With ``log`` the open window closes, and the file is left whole; attached again, the
         recorder goes on in it.
         """
-        _remove_all(self._handles, self._shared)
+        self._hooks.remove()
         self._run.finish()
 
     def __enter__(self) -> ActivationRecorder:
@@ -301,7 +282,7 @@ class ActivationRecorder(Mapping[str, TensorStats]):
         every = arguments.positive("every", every)
         watch = self._run.updates.add(optimizer, self._targets.trees, self._shared, every)
         if self.attached:
-            self._handles += watch.register()
+            self._hooks.handles += watch.register()
         return self
 
     @contextmanager
@@ -311,7 +292,7 @@ class ActivationRecorder(Mapping[str, TensorStats]):
         For all threads; best while none of them runs the model.
         """
         was_attached = self.attached
-        _remove_all(self._handles, self._shared)
+        self._hooks.remove()
         try:
             yield
         finally:
@@ -619,15 +600,7 @@ def _described(recorder: Callable[[], ActivationRecorder | None]) -> dict[str, A
     return {"notes": list(alive._notes()), "never_called": alive._liveness.uncalled()}
 
 
-def _remove_all(handles: list[RemovableHandle], shared: Shared) -> None:
-    for handle in handles:
-        handle.remove()
-    handles.clear()
-    shared.hooked = False
-    shared.forward.end()
-
-
-def _end(handles: list[RemovableHandle], shared: Shared, run: Run) -> None:
+def _end(hooks: Attachment, run: Run) -> None:
     """Leave nothing behind, neither hooks nor a file half written."""
-    _remove_all(handles, shared)
+    hooks.remove()
     run.finish()

@@ -110,9 +110,9 @@ MUTATIONS = (
     ),
     Mutation(
         "a hook left after detach",
-        "recorder.py",
-        "    for handle in handles:\n        handle.remove()",
-        "    for handle in handles[1:]:\n        handle.remove()",
+        "attachment.py",
+        "        for handle in self.handles:\n            handle.remove()",
+        "        for handle in self.handles[1:]:\n            handle.remove()",
         (neutral("residual", "float32", "defaults"),),
     ),
     Mutation(
@@ -296,7 +296,7 @@ MUTATIONS = (
     Mutation(
         "a recorder that is dropped leaves its hooks",
         "recorder.py",
-        "    _remove_all(handles, shared)\n    run.finish()",
+        "    hooks.remove()\n    run.finish()",
         "    run.finish()",
         ("test_recorder.py::test_dropping_the_recorder_removes_its_hooks_at_once",),
     ),
