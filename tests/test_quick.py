@@ -267,7 +267,7 @@ def test_a_module_that_is_traced_and_checked_by_itself_is_not_counted(is_mapping
 class Fails:
     """A plan that breaks when it is asked."""
 
-    def repeat(self, *_):
+    def read_alike(self, *_):
         raise OverflowError("on purpose")
 
 

@@ -45,7 +45,7 @@ if TYPE_CHECKING:
 
 __all__ = ["ActivationRecorder"]
 
-Kind = Literal["output", "input", "grad"]
+Captured = Literal["output", "input", "grad"]
 
 
 class ActivationRecorder(Mapping[str, TensorStats]):
@@ -151,7 +151,7 @@ class ActivationRecorder(Mapping[str, TensorStats]):
         *,
         include: Any = None,
         exclude: Any = None,
-        capture: Kind | Sequence[Kind] = ("output",),
+        capture: Captured | Sequence[Captured] = ("output",),
         functional: bool = False,
         every: int = 1,
         window: int | None = None,

@@ -67,7 +67,7 @@ class GradientHook(Hook):
         try:
             lock.acquire()  # as in `Slot`
             plan = leaf.state.plan
-            seen = plan is not None and plan.repeat(grad, leaf.state, leaf.axis, shared.step)
+            seen = plan is not None and plan.read_alike(grad, leaf.state, leaf.axis, shared.step)
             if seen:
                 self.fired = shared.observed = True
             lock.release()
