@@ -174,6 +174,11 @@ def test_the_recorder_does_not_keep_the_model():
         recorder.attach()
 
 
+@pytest.mark.parametrize("name", [b"_make_inert\n(tR.", b"inert\n."])
+def test_hooks_in_a_model_that_was_pickled_before_are_inert(name):
+    assert pickle.loads(b"cactstats.hooks\n" + name)("anything") is None
+
+
 @pytest.mark.hostile(104, 106)
 def test_copies_of_an_attached_model_are_inert():
     net = small()
