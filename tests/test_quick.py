@@ -6,6 +6,7 @@ from torch import nn
 from torch.utils.checkpoint import checkpoint
 
 from actstats import ActivationRecorder
+from actstats.hooks import Slot
 from claims import assert_same_integers
 
 
@@ -215,10 +216,58 @@ def test_calls_are_counted_on_the_short_way():
     assert recorder.state_dict()["calls"]["0"] == recorder["0"].calls == 12
 
 
+def test_modules_without_a_root_take_the_short_way(monkeypatch):
+    modules, slow = {"a": nn.Linear(3, 4), "b": nn.ReLU()}, []
+
+    def run():
+        modules["b"](modules["a"](torch.randn(8, 3)))
+
+    with ActivationRecorder(modules, kernel="cpu", every=2) as recorder:
+        run()
+        recorder.step()
+        run()
+        recorder.step()
+        run()
+        monkeypatch.setattr(Slot, "run", lambda self, *_: slow.append(self.name))
+        run()
+        recorder.step()
+    assert slow == []
+    assert (recorder["a"].calls, recorder["b"].calls) == (3, 3)
+
+
+@pytest.mark.parametrize("kernel", ["reference", "cpu"])
+def test_modules_without_a_root_leave_the_short_way_for_a_mask(kernel):
+    modules, x = {"a": nn.Linear(3, 4), "b": nn.ReLU()}, torch.randn(8, 3)
+    with ActivationRecorder(modules, kernel=kernel, strict=True) as recorder:
+        for step in range(6):
+            if step % 2:
+                recorder.mask(torch.arange(8) < step)
+            modules["b"](modules["a"](x))
+            recorder.step()
+    counts = [8, 7, 8, 5, 8, 3]
+    assert recorder["a"].count == recorder["b"].count == 4 * sum(counts)
+
+
+@pytest.mark.hostile(16)
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::torch.jit.TracerWarning")
+@pytest.mark.parametrize("is_mapping", [False, True], ids=["a model", "modules"])
+def test_a_module_that_is_traced_and_checked_by_itself_is_not_counted(is_mapping):
+    net, x = nn.Sequential(nn.Linear(3, 4), nn.ReLU()), torch.randn(8, 3)
+    model = dict(net.named_children()) if is_mapping else net
+    with ActivationRecorder(model, kernel="cpu", strict=True) as recorder:
+        for _ in range(4):
+            net(x)
+            recorder.step()
+        torch.jit.trace(net[0], x)  # which runs it once more, eagerly
+        assert recorder["0"].calls == 4
+        net(x)
+    assert recorder["0"].calls == recorder["1"].calls == 5
+
+
 class Fails:
     """A plan that breaks when it is asked."""
 
-    def repeat(self, *_):
+    def read_alike(self, *_):
         raise OverflowError("on purpose")
 
 

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
+from torch.overrides import BaseTorchFunctionMode, TorchFunctionMode
 
 from actstats import ActivationRecorder, TensorStats, make_mlp
 from actstats.windows import Windows
@@ -171,6 +172,11 @@ def test_the_recorder_does_not_keep_the_model():
     recorder.detach()
     with pytest.raises(RuntimeError, match="model is gone"):
         recorder.attach()
+
+
+@pytest.mark.parametrize("name", [b"_make_inert\n(tR.", b"inert\n."])
+def test_hooks_in_a_model_that_was_pickled_before_are_inert(name):
+    assert pickle.loads(b"cactstats.hooks\n" + name)("anything") is None
 
 
 @pytest.mark.hostile(104, 106)
@@ -1231,6 +1237,28 @@ def test_a_mapping_has_plain_names(key):
         ActivationRecorder({key: nn.Linear(2, 2)})
 
 
+def test_an_interrupt_while_hooks_are_put_leaves_none(monkeypatch):
+    net, hooks = nn.Sequential(nn.Linear(2, 2), nn.ReLU(), nn.Linear(2, 2)), []
+
+    def interrupted(module, *args, **kwargs):
+        if len(hooks) == 2:
+            raise KeyboardInterrupt
+        hooks.append(put(module, *args, **kwargs))
+        return hooks[-1]
+
+    put = nn.Module.register_forward_hook
+    monkeypatch.setattr(nn.Module, "register_forward_hook", interrupted)
+    recorder = ActivationRecorder(net)
+    with pytest.raises(KeyboardInterrupt):
+        recorder.attach()
+    monkeypatch.undo()
+    assert not recorder.attached
+    assert not any(m._forward_hooks or m._forward_pre_hooks for m in net.modules())
+    with recorder:
+        net(torch.randn(3, 2))
+    assert [recorder[site].calls for site in recorder] == [1, 1, 1]
+
+
 def test_an_interrupted_forward_leaves_the_users_function_mode_alone():
     class Interrupted(nn.Module):
         def forward(self, x):
@@ -1246,6 +1274,55 @@ def test_an_interrupted_forward_leaves_the_users_function_mode_alone():
         assert torch.empty(1).is_meta
     recorder.detach()
     assert torch.overrides._get_current_function_mode_stack() == []
+
+
+class Functional(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.fc = nn.Linear(2, 2)
+
+    def forward(self, x, stop=False):
+        if stop:
+            raise KeyboardInterrupt
+        return torch.relu(self.fc(x))
+
+
+@pytest.mark.parametrize("way", ["__enter__", "__exit__"])
+@pytest.mark.parametrize("is_done", [False, True], ids=["before", "after"])
+def test_an_interrupt_while_functions_come_into_view_or_go_loses_none_later(
+    monkeypatch, way, is_done
+):
+    done = getattr(TorchFunctionMode, way)
+
+    def interrupted(*args):
+        monkeypatch.setattr(TorchFunctionMode, way, done)
+        if is_done:
+            done(*args)
+        raise KeyboardInterrupt
+
+    net, x = Functional(), torch.randn(2, 2)
+    with ActivationRecorder(net, functional=True, strict=True) as recorder:
+        monkeypatch.setattr(TorchFunctionMode, way, interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            net(x)
+        recorder.step()
+        assert torch.overrides._get_current_function_mode_stack() == []
+        recorder.reset()
+        net(x)
+        net(x)
+    assert list(recorder) == ["(root).relu()", "fc"]
+    assert recorder["(root).relu()"].calls == 2
+
+
+def test_functions_are_seen_again_after_a_mode_of_the_users_was_left_by_an_interrupt():
+    net, x = Functional(), torch.randn(2, 2)
+    with ActivationRecorder(net, functional=True, strict=True) as recorder:
+        with pytest.raises(KeyboardInterrupt), BaseTorchFunctionMode():
+            net(x, stop=True)  # what the block's end pops is the recorder's
+        recorder.step()
+        torch.overrides._pop_mode()
+        net(x)
+    assert recorder["(root).relu()"].calls == 1
 
 
 def test_units_of_convolutions():

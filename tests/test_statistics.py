@@ -582,6 +582,32 @@ class Odd(Largest):
         return {"odd": state["samples"][0]}
 
 
+@pytest.mark.parametrize("site", ["0", "0:grad"])
+def test_a_tensor_expanded_a_trillion_times_is_not_copied_for_them(site):
+    class Expands(nn.Module):
+        def forward(self, x, times):
+            return (x * 1).expand(times, 4)
+
+    def pass_through(times):
+        output = net[0](torch.randn(1, 4, requires_grad=True), times)
+        if site == "0:grad":  # as torch would, whose backward would read it all
+            (hook,) = output._backward_hooks.values()
+            hook(torch.ones(1, 4).expand(times, 4))
+
+    net = nn.Sequential(Expands())
+    capture = site.partition(":")[2] or "output"
+    own = {site: Largest()}
+    with ActivationRecorder(net, statistics=own, capture=capture, strict=True) as recorder:
+        recorder.grad_scale = 2.0
+        pass_through(5)
+        assert recorder[site].samples_seen == 5
+        pass_through(2**38)
+        pass_through(5)
+    assert recorder[site].count == 2**40 + 40
+    assert not recorder[site].custom
+    assert "an expanded tensor of 1099511627776 values" in recorder[site].notes["largest_sum"]
+
+
 @pytest.mark.parametrize(
     "fault", ["negative", "no shape", "a list", "an error", "rebound", "merged shape"]
 )

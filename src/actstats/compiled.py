@@ -23,7 +23,7 @@ from actstats._torch import has_gradient, keep_effects, unobservable
 from actstats.sites import Leaves
 
 if TYPE_CHECKING:
-    from actstats.hooks import GradientHook, _Hook
+    from actstats.hooks import GradientHook, Hook
     from actstats.shared import Shared
 
 __all__ = ["Pending", "enrol", "make_order", "trace"]
@@ -31,7 +31,7 @@ __all__ = ["Pending", "enrol", "make_order", "trace"]
 MAX_PENDING = 1 << 14  # calls of one recorder whose gradients are awaited
 
 _numbers = itertools.count(1)
-_hooks: weakref.WeakValueDictionary[int, _Hook] = weakref.WeakValueDictionary()
+_hooks: weakref.WeakValueDictionary[int, Hook] = weakref.WeakValueDictionary()
 
 
 def make_order() -> Tensor:
@@ -39,7 +39,7 @@ def make_order() -> Tensor:
     return _as_tensor(0)
 
 
-def enrol(hook: _Hook) -> Tensor:
+def enrol(hook: Hook) -> Tensor:
     """Return the tensor that stands for a hook in graphs."""
     number = next(_numbers)
     _hooks[number] = hook

@@ -11,7 +11,7 @@ from torch import nn
 from torch.overrides import TorchFunctionMode
 
 from actstats import activations
-from actstats._torch import in_backward, innermost_mode
+from actstats._torch import function_modes, in_backward
 from actstats.activations import Activation
 from actstats.hooks import Slot, call_suffix
 from actstats.shared import Shared
@@ -34,14 +34,17 @@ class FunctionalMode(TorchFunctionMode):
         self.on = False
 
     def switch(self, on: bool) -> None:
-        """Enter or leave the mode."""
+        """Enter or leave the mode; where an interrupt made ``on`` lie, leaving mends it."""
         if on and not self.on:
+            self.on = True  # before, as an interrupt may come between the two
             self.__enter__()  # type: ignore[no-untyped-call]
-            self.on = True
-        elif self.on and not on and innermost_mode() in (self, None):
-            self.__exit__(None, None, None)  # type: ignore[no-untyped-call]
+        elif self.on and not on:
+            modes = function_modes()
+            if modes is None or modes[-1:] == [self]:
+                self.__exit__(None, None, None)  # type: ignore[no-untyped-call]
+            elif self in modes:
+                return  # the user's own mode was entered since the forward: not ours to pop
             self.on = False
-        # else the user's own mode was entered since a forward was interrupted: not ours to pop
 
     def __torch_function__(
         self, func: Any, types: Any, args: Any = (), kwargs: Mapping[str, Any] | None = None

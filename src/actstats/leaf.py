@@ -32,12 +32,16 @@ class Leaf:
     shard: Units | None = None  # which units these are, where other ranks have others
     observed: bool = False  # ever; what was only judged is no site yet
     ahead: bool = False  # judged, by a call whose output may not have come yet
+    handed: bool = False  # an output, in the open window; on the CPU the short way tells nobody
     version: int = 0  # of what the user's own statistics know
 
     @property
     def is_begun(self) -> bool:
         """Whether it was judged in a first call that is still under way in some thread."""
-        return self.ahead and not int(self.state.calls)
+        if not self.ahead or self.handed:
+            return False
+        calls = self.state.calls
+        return not (calls.is_cpu and int(calls))  # elsewhere it would wait, and `handed` is all
 
     @property
     def all_units(self) -> int:

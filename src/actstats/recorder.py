@@ -13,39 +13,30 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.linear import NonDynamicallyQuantizableLinear
-from torch.utils.hooks import RemovableHandle
 
-from actstats import activations, arguments, kernels
-from actstats._torch import compiled_as_they_are, has_forward_hooks, run_by_others_code
+from actstats import arguments, kernels
+from actstats.attachment import Attachment
 from actstats.custom import Statistic
 from actstats.functional import FunctionalMode
-from actstats.hooks import Slot, register
-from actstats.liveness import PATIENCE, Liveness
+from actstats.liveness import Liveness
 from actstats.metadata import about
-from actstats.packing import unpack_window
-from actstats.recording import (
-    Recording,
-    Scalar,
-    Window,
-    default_phase,
-)
+from actstats.notes import notes
+from actstats.recording import Recording, Scalar, Window, default_phase
+from actstats.resuming import resume, state_of
 from actstats.run import Run
-from actstats.shared import Options, Shared, logger
+from actstats.shared import Options, Shared
 from actstats.sites import (
     Site,
     close_matches,
     join_key,
     matches,
-    named_sites,
     reading_key,
-    selected,
     site_order,
     split_key,
 )
 from actstats.stats import FIGURES, TensorStats
 from actstats.summary import Summary
-from actstats.text import listed
+from actstats.targets import Targets
 
 if TYPE_CHECKING:
     from torch.optim import Optimizer
@@ -54,9 +45,7 @@ if TYPE_CHECKING:
 
 __all__ = ["ActivationRecorder"]
 
-_READ_BY_OTHERS = (NonDynamicallyQuantizableLinear,)  # nn.MultiheadAttention's `out_proj`
-
-Kind = Literal["output", "input", "grad"]
+Captured = Literal["output", "input", "grad"]
 
 
 class ActivationRecorder(Mapping[str, TensorStats]):
@@ -162,7 +151,7 @@ class ActivationRecorder(Mapping[str, TensorStats]):
         *,
         include: Any = None,
         exclude: Any = None,
-        capture: Kind | Sequence[Kind] = ("output",),
+        capture: Captured | Sequence[Captured] = ("output",),
         functional: bool = False,
         every: int = 1,
         window: int | None = None,
@@ -181,7 +170,6 @@ class ActivationRecorder(Mapping[str, TensorStats]):
         every = arguments.positive("every", every)
         window = None if window is None else arguments.positive("window", window)
         budget = arguments.positive("budget", budget)
-        self._functional = bool(functional)
         options = Options(
             capture=arguments.capture(capture),
             resolution=arguments.resolutions(resolution),
@@ -195,186 +183,40 @@ class ActivationRecorder(Mapping[str, TensorStats]):
         self._shared = Shared(options, None if kernel is None else kernels.choose(kernel))
         self._shared.grad_scale = arguments.grad_scale(grad_scaler)
         self._entered = 0
-        self._choose_modules(model, include, exclude)
+        self._shared.make_mode = FunctionalMode if functional else None
+        self._targets = Targets(
+            model, include, exclude, functional=bool(functional), shared=self._shared
+        )
         if not (outside or self._shared.delimited):
             raise ValueError(
                 "`outside=False` needs a module that tells where forwards begin: give a model, or "
                 "a mapping in which one module contains the others."
             )
-        self._handles: list[RemovableHandle] = []
-        self._unseen: dict[Slot, int] = {}  # compiled before the hooks came; calls until then
-        self._shadowed: dict[str, None] = {}  # run by code that was compiled for an equal model
+        self._liveness = Liveness(self._targets, self._shared, every)
         self._run = Run(
             self._shared, every=every, fixed=window, budget=budget, log=_opened(log, budget)
         )
         self._run.metadata = about(model, summary=log is not None)
         self._run.describe = partial(_described, weakref.ref(self))
-        self._finalizer = weakref.finalize(self, _end, self._handles, self._shared, self._run)
-
-    def _choose_modules(self, model: Any, include: Any, exclude: Any) -> None:
-        if not isinstance(model, nn.Module | Mapping):
-            raise ValueError(
-                "`model` must be a torch.nn.Module or a mapping of names to modules; "
-                f"got {type(model).__name__}."
-            )
-        modules, self._aliases = named_sites(model)
-        trees = model if isinstance(model, Mapping) else {"": model}
-        self._trees = [(name, weakref.ref(tree)) for name, tree in trees.items()]
-        if isinstance(model, Mapping):
-            observed = selected(modules, "*" if include is None else include, exclude)
-        else:
-            observed = selected(modules, include, exclude)
-        root = next(iter(modules.values()))  # what torch.compile, DDP and the like wrap
-        scripted = [n for n, m in observed.items() if isinstance(m, torch.jit.ScriptModule)]
-        for name in scripted:
-            self._shared.off[name] = "scripted modules take no hooks"
-            del observed[name]
-        self._shared.root = weakref.ref(root)
-        self._whole = isinstance(model, nn.Module)
-        self._liveness = Liveness(modules, include, exclude)
-        self._modules: list[tuple[weakref.ref[nn.Module], Slot, bool, bool]] = []
-        for order, (name, module) in enumerate(modules.items()):
-            is_observed = name in observed
-            delimits = self._delimits(module, root, modules, isinstance(model, Mapping))
-            if is_observed or delimits:
-                slot = self._make_slot(name, order, module)
-                self._shared.delimited |= delimits
-                self._modules.append((weakref.ref(module), slot, is_observed, delimits))
-                if is_observed:
-                    self._shared.slots.append(slot)
-
-    def _delimits(
-        self, module: nn.Module, root: nn.Module, modules: Mapping[str, nn.Module], mapped: bool
-    ) -> bool:
-        """Tell whether forwards begin and end with this module."""
-        if isinstance(module, torch.jit.ScriptModule):
-            return False
-        if self._functional or not mapped:
-            return self._functional or module is root
-        inside = {id(m) for m in module.modules()} - {id(module)}
-        return any(id(m) in inside for m in modules.values())
-
-    def _make_slot(self, name: str, order: int, module: nn.Module) -> Slot:
-        activation = activations.activation_of(module)
-        reason = "" if activation is not None else activations.why_not(module)
-        kind = getattr(module, "cls_to_become", None) or type(module)  # of lazy modules
-        return Slot(self._shared, name, order, kind.__name__, activation, reason)
+        self._hooks = Attachment(self._targets, self._shared, self._run.updates, self._liveness)
+        self._finalizer = weakref.finalize(self, _end, self._hooks, self._run)
 
     # ---- life cycle ----------------------------------------------------------------------------
 
     @property
     def attached(self) -> bool:
         """Whether the hooks are in place."""
-        return bool(self._handles)
+        return bool(self._hooks)
 
     def attach(self) -> ActivationRecorder:
         """Put the hooks in place; nothing happens if they are. Return the recorder."""
-        if self.attached:
-            return self
-        shared = self._shared
-        shared.make_mode = FunctionalMode if self._functional else None
-        shared.hooked = True
-        root = shared.root()
-        self._unseen = {slot: slot.calls for slot in self._compiled_before()}
-        if self._unseen:
-            logger.warning("%s", self._unseen_note())
-        for reference, slot, observed, delimits in self._modules:
-            module = reference()
-            if module is None and root is not None:
-                continue  # it was taken out of the model
-            if module is None:
+        if not self.attached:
+            try:
+                self._hooks.put()
+            except BaseException:
                 self.detach()
-                raise RuntimeError("the model is gone: keep a reference to it while recording.")
-            deep = "input" in shared.options.capture
-            self._handles += register(
-                module,
-                slot,
-                observed=observed,
-                delimits=delimits,
-                is_root=module is root,
-                deep=deep,
-            )
-        for watch in self._run.updates.watches:
-            self._handles += watch.register()
+                raise
         return self
-
-    def _compiled_before(self) -> Iterator[Slot]:
-        """Yield modules that were compiled without the hooks they are about to get."""
-        hookless = {id(module): slot for module, slot in self._hookless()}
-        trees = [reference() for reference, *_ in self._modules]
-        modules = {id(m): m for tree in trees if tree is not None for m in tree.modules()}
-        for module, whole in compiled_as_they_are(modules.values()):
-            for inner in module.modules():
-                if id(inner) in hookless and (whole or inner is not module):
-                    yield hookless[id(inner)]
-
-    def _hookless(self) -> Iterator[tuple[nn.Module, Slot]]:
-        return (
-            (module, slot) for module, slot in self._observed() if not has_forward_hooks(module)
-        )
-
-    def _observed(self) -> Iterator[tuple[nn.Module, Slot]]:
-        for reference, slot, observed, _ in self._modules:
-            module = reference()
-            if module is not None and observed:
-                yield module, slot
-
-    def _unseen_note(self) -> str:
-        """Say which modules run without their hooks, and what to do; empty if none does."""
-        names = [slot.name for slot, calls in self._unseen.items() if slot.calls == calls]
-        if not names:
-            return ""
-        return (
-            f"not seen, since compiled before the recorder was attached: {listed(names)}; "
-            "attach before the first call, or call torch.compiler.reset() after attaching"
-        )
-
-    def _shadowed_note(self) -> str:
-        """Say which modules ran without their hooks for an equal one's sake; empty if none did."""
-        if not self._shadowed:
-            return ""
-        return (
-            "seen only in part, since torch runs what it compiled for an equal model without a "
-            f"recorder: {listed(list(self._shadowed))}; set torch._dynamo.config."
-            "skip_nnmodule_hook_guards = False before the first call, or record both models"
-        )
-
-    def _new_note(self) -> str:
-        """Say which modules came after the recorder, and what to do; empty if none did."""
-        names = self._liveness.newcomers(self._shared.root() if self._whole else None)
-        if not names:
-            return ""
-        return (
-            "not seen, since put into the model after the recorder was made: "
-            f"{listed(names)}; make a new recorder to see them"
-        )
-
-    def _silent_note(self) -> str:
-        """Say which modules with parameters were never called so far; empty if that is known."""
-        if self._liveness.is_patient(self._run.every):
-            return ""
-        known = {slot.name for slot in self._unseen} | set(self._read_by_others())
-        silent = self._uncalled().items()
-        names = [name for name, use in silent if use != "none" and name not in known]
-        return f"never called in {PATIENCE} steps or more: {listed(names)}" if names else ""
-
-    def _look(self) -> None:
-        """Say once, in the log, what is not seen."""
-        self._find_shadowed()
-        for note in (self._shadowed_note(), self._new_note(), self._silent_note()):
-            if note and self._liveness.is_unsaid(note):
-                logger.warning("%s", note)
-
-    def _find_shadowed(self) -> None:
-        """Look for modules that code runs which was compiled for an equal module without hooks."""
-        is_eager = not self._shared.replayed and any(slot.calls for slot in self._shared.slots)
-        if is_eager or not self.attached:
-            return
-        names = {id(m): slot.name for m, slot in self._observed() if slot not in self._unseen}
-        roots = [reference() for reference, *_ in self._modules]
-        trees = {id(m): m for root in roots if root is not None for m in root.modules()}
-        for module in run_by_others_code(trees.values()):
-            self._shadowed |= {names[id(m)]: None for m in module.modules() if id(m) in names}
 
     def detach(self) -> None:
         """Remove every hook; what was recorded stays. May be called twice.
@@ -382,7 +224,7 @@ class ActivationRecorder(Mapping[str, TensorStats]):
         With ``log`` the open window closes, and the file is left whole; attached again, the
         recorder goes on in it.
         """
-        _remove_all(self._handles, self._shared)
+        self._hooks.remove()
         self._run.finish()
 
     def __enter__(self) -> ActivationRecorder:
@@ -438,9 +280,9 @@ class ActivationRecorder(Mapping[str, TensorStats]):
         ['update_ratio/fc1.weight', 'update_ratio/out.weight']
         """
         every = arguments.positive("every", every)
-        watch = self._run.updates.add(optimizer, self._trees, self._shared, every)
+        watch = self._run.updates.add(optimizer, self._targets.trees, self._shared, every)
         if self.attached:
-            self._handles += watch.register()
+            self._hooks.handles += watch.register()
         return self
 
     @contextmanager
@@ -450,7 +292,7 @@ class ActivationRecorder(Mapping[str, TensorStats]):
         For all threads; best while none of them runs the model.
         """
         was_attached = self.attached
-        _remove_all(self._handles, self._shared)
+        self._hooks.remove()
         try:
             yield
         finally:
@@ -530,8 +372,7 @@ class ActivationRecorder(Mapping[str, TensorStats]):
         """
         given = {name: Scalar.of(arguments.number(name, value)) for name, value in scalars.items()}
         self._run.end_step(given, step)
-        if self._liveness.is_due():
-            self._look()
+        self._liveness.after_step()
 
     def on_window(self, listener: Callable[[Window], None]) -> Callable[[], None]:
         """Call a function with each window that closes from now on, inside :meth:`step`.
@@ -574,7 +415,8 @@ class ActivationRecorder(Mapping[str, TensorStats]):
 
     def recording_of(self, windows: Iterable[Window]) -> Recording:
         """Return some windows with what is known of the model's sites; nothing is copied."""
-        return Recording(windows, self._run.sites(), self._notes(), self._uncalled(), self.metadata)
+        sites, uncalled = self._run.sites(), self._liveness.uncalled()
+        return Recording(windows, sites, self._notes(), uncalled, self.metadata)
 
     @property
     def figure_names(self) -> tuple[str, ...]:
@@ -612,20 +454,14 @@ class ActivationRecorder(Mapping[str, TensorStats]):
 
     def __getitem__(self, key: str | tuple[str, str]) -> TensorStats:
         name, kind = split_key(reading_key(key, self))
-        site = join_key((self._resolve(name), kind))
+        site = join_key((self._targets.resolve(name), kind))
         parts = self._run.parts(site)
         if parts:
             phase = default_phase(seen for seen, _ in parts)
             return sum((s for seen, s in parts if seen == phase), start=TensorStats.empty())
-        if any(self._resolve(name) == slot.name for slot in self._shared.slots):
+        if any(self._targets.resolve(name) == slot.name for slot in self._shared.slots):
             raise KeyError(self._why_absent(site, kind))
         raise KeyError(f"no site {site!r} is recorded{close_matches(site, self.sites)}")
-
-    def _resolve(self, name: str) -> str:
-        """Return the canonical name of an alias, its leaf kept."""
-        end = next((i for i, c in enumerate(name) if c in "[#"), len(name))
-        whole = self._aliases.get(name)
-        return whole or self._aliases.get(name[:end], name[:end]) + name[end:]
 
     def _why_absent(self, site: str, kind: str) -> str:
         if kind not in self._shared.options.capture:
@@ -657,20 +493,7 @@ class ActivationRecorder(Mapping[str, TensorStats]):
 
         After 8 observed steps the recorder logs those that have parameters, once.
         """
-        return tuple(slot.name for slot in self._shared.slots if not slot.calls)
-
-    def _read_by_others(self) -> Iterator[str]:
-        """Return modules whose parameters others use, as torch made them: they are never called."""
-        return (slot.name for m, slot in self._observed() if isinstance(m, _READ_BY_OTHERS))
-
-    def _uncalled(self) -> dict[str, str]:
-        """Return modules that were not called, with what is known of their parameters."""
-        silent = [(m, slot.name) for m, slot in self._observed() if not slot.calls]
-        root = self._shared.root()
-        if not silent or root is None:
-            return {}
-        trained = any(p.grad is not None for p in root.parameters())
-        return {name: _use_of_parameters(module, trained) for module, name in silent}
+        return self._liveness.never_called()
 
     @property
     def skipped(self) -> dict[tuple[str, str], int]:
@@ -679,40 +502,12 @@ class ActivationRecorder(Mapping[str, TensorStats]):
 
     def summary(self) -> Summary:
         """Return a table of every site with what was dropped, skipped or never called."""
-        self._find_shadowed()
+        self._liveness.find_shadowed()
         ran = {leaf.kernel.NAME for _, leaf in self._shared.leaves()}
         return Summary(self.recording, kernel=", ".join(sorted(ran)) or "none has run")
 
     def _notes(self) -> tuple[str, ...]:
-        off = dict(self._shared.off)
-        notes = [f"turned off: {name} ({reason})" for name, reason in off.items()]
-        notes += filter(None, [self._unseen_note(), self._shadowed_note(), self._new_note()])
-        if self._shared.forked:
-            notes.append("nothing is recorded in a process forked from the one that records")
-        silent = self.never_called()
-        if silent:
-            notes.append(f"never called: {', '.join(silent)}")
-        notes += [
-            f"skipped {count} x {site}: {reason}" for (site, reason), count in self.skipped.items()
-        ]
-        if self._shared.steps:
-            notes += [f"no step of the watched {o} was seen" for o in self._run.updates.unseen()]
-        notes += [f"no site matches the pattern {pattern!r}" for pattern in self._idle_patterns()]
-        dropped = self._run.windows.dropped
-        if dropped:
-            notes.append(f"dropped to fit {self._run.budget} bytes: {', '.join(dropped)}")
-        log = self._run.log
-        if log is not None and log.trouble:
-            notes.append(f"{len(log.pending)} windows are not in {log.path.name}: {log.trouble}")
-        return tuple(notes)
-
-    def _idle_patterns(self) -> Iterator[str]:
-        """Yield patterns of the user's that match no site seen so far."""
-        options, sites = self._shared.options, list(self._run.sites())
-        for pattern in dict.fromkeys((*options.edges, *options.resolution, *options.per_call)):
-            wild = split_key(pattern)[0] == "*"
-            if sites and not wild and not any(matches(pattern, site) for site in sites):
-                yield pattern
+        return tuple(notes(self._shared, self._run, self._liveness))
 
     def merge_ranks(self, group: Any = None, timeout: float | timedelta = 60.0) -> Recording:
         """Return what all ranks of a process group recorded, as one; every rank has to call it.
@@ -756,7 +551,7 @@ class ActivationRecorder(Mapping[str, TensorStats]):
                 shared.off.pop(slot.name, None)
             shared.skipped.clear()
             shared.coarsest = 7
-            self._liveness.steps = 0
+            self._liveness.forget()
             self._run.forget()
 
     def state_dict(self) -> dict[str, Any]:
@@ -764,15 +559,7 @@ class ActivationRecorder(Mapping[str, TensorStats]):
 
         ``torch.load(..., weights_only=True)`` reads it back.
         """
-        return {
-            "version": 1,
-            "modules": self._module_names(),
-            "edges": {k: list(v) for k, v in self._shared.options.edges.items()},
-            "saturation_slope": self._shared.options.saturation_slope,
-            "calls": {slot.name: slot.calls for slot in self._shared.slots},
-            "skipped": [[*key, count] for key, count in self.skipped.items()],
-            **self._run.state(),
-        }
+        return state_of(self._shared, self._run, self._targets)
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on from :meth:`state_dict`; what was recorded here before is forgotten.
@@ -783,36 +570,7 @@ class ActivationRecorder(Mapping[str, TensorStats]):
             If the state is not one, or is of a recorder of other modules, edges or threshold;
             then nothing changes.
         """
-        self._check_state(state)
-        closed = [unpack_window(packed) for packed in state["closed"]]
-        carried = [unpack_window(packed) for packed in state["open"]]
-        shared = self._shared
-        with shared.ending, shared.lock:
-            self.reset()
-            self._run.resume(state, closed, carried)
-            for slot in shared.slots:
-                slot.calls = state["calls"].get(slot.name, 0)
-            shared.seek()
-            shared.skipped.update({(site, why): n for site, why, n in state["skipped"]})
-
-    def _module_names(self) -> list[str]:
-        return [slot.name for _, slot, observed, _ in self._modules if observed]
-
-    def _check_state(self, state: Mapping[str, Any]) -> None:
-        """Refuse what is not a state of a recorder like this one."""
-        if not isinstance(state, Mapping) or state.get("version") != 1:
-            got = state.get("version") if isinstance(state, Mapping) else type(state).__name__
-            raise ValueError(f"`state` must be what `state_dict` gave, version 1; got {got!r}.")
-        own = self.state_dict()
-        absent = own.keys() - state.keys()
-        if absent:
-            raise ValueError(f"`state` is incomplete: {sorted(absent)} are missing.")
-        for name in ("modules", "edges", "saturation_slope"):
-            if state[name] != own[name]:
-                raise ValueError(
-                    f"`state` is of a recorder with other {name}: {state[name]!r}; "
-                    f"this one has {own[name]!r}."
-                )
+        resume(state, self._shared, self._run, self._targets, self.reset)
 
     def _repr_html_(self) -> str:
         return self.summary()._repr_html_()
@@ -824,15 +582,6 @@ class ActivationRecorder(Mapping[str, TensorStats]):
             f"capture={'+'.join(sorted(self._shared.options.capture))}, "
             f"{state}, step {self._run.step}, {len(self._run.windows)} windows)"
         )
-
-
-def _use_of_parameters(module: nn.Module, trained: bool) -> str:
-    own = list(module.parameters(recurse=False))
-    if not own:
-        return "none"
-    if any(p.grad is not None for p in own) or isinstance(module, _READ_BY_OTHERS):
-        return "used"
-    return "unused" if trained and any(p.requires_grad for p in own) else "unknown"
 
 
 def _opened(log: str | os.PathLike[str] | None, budget: int) -> Log | None:
@@ -848,18 +597,10 @@ def _described(recorder: Callable[[], ActivationRecorder | None]) -> dict[str, A
     alive = recorder()
     if alive is None:
         return {}
-    return {"notes": list(alive._notes()), "never_called": alive._uncalled()}
+    return {"notes": list(alive._notes()), "never_called": alive._liveness.uncalled()}
 
 
-def _remove_all(handles: list[RemovableHandle], shared: Shared) -> None:
-    for handle in handles:
-        handle.remove()
-    handles.clear()
-    shared.hooked = False
-    shared.forward.end()
-
-
-def _end(handles: list[RemovableHandle], shared: Shared, run: Run) -> None:
+def _end(hooks: Attachment, run: Run) -> None:
     """Leave nothing behind, neither hooks nor a file half written."""
-    _remove_all(handles, shared)
+    hooks.remove()
     run.finish()

@@ -175,18 +175,22 @@ class Shared:
 
     def begin_in_graph(self) -> None:
         """Start a forward in a compiled graph, where functions are not seen."""
-        self.forward.begin(self.steps)
-        tracing = in_jit_trace()
-        if tracing or not self.steady:
-            with self.lock:
-                masked = any(f is not None and f.mask is not None for f in self._living())
-                self.steady = self.active and not (masked or tracing)
+        self._begin(self.forward)
 
     def begin_alone(self) -> None:
         """Start the forward of a module that was called outside the model's."""
         forward = self.forward
         if not forward.stack and (self.delimited or forward.steps != self.steps):
-            forward.begin(self.steps)
+            self._begin(forward)
+
+    def _begin(self, forward: Forward) -> None:
+        """Start a forward; hooks may take short ways from here on, unless one has a mask."""
+        forward.begin(self.steps)
+        tracing = in_jit_trace()
+        if tracing or not self.steady:
+            with self.lock:
+                masked = any(f is not None and f.mask is not None for f in self._living())
+                self.steady = self.active and not (masked or tracing)
 
     def see_functions(self) -> None:
         """See what the innermost module calls, unless it would then compute in another way."""

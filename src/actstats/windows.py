@@ -88,6 +88,7 @@ def forget(shared: Shared) -> None:
             reset([leaf.state for leaf in leaves])
             for leaf in leaves:
                 leaf.version += 1
+                leaf.handed = False
 
 
 def _groups(shared: Shared, closing: bool, site: str | None = None) -> Groups:

@@ -81,28 +81,28 @@ MUTATIONS = (
     ),
     Mutation(
         "a hook returns the output times one",
-        "hooks.py",
+        "hooks/slot.py",
         'GradientHook(self, "", phase, None))\n        return None',
         'GradientHook(self, "", phase, None))\n        return output * 1',
         (neutral("residual", "float32", "defaults"),),
     ),
     Mutation(
         "a gradient hook returns the gradient times two",
-        "hooks.py",
+        "hooks/gradients.py",
         "        return None if seen else self.run(grad)",
         "        return grad * 2 if seen else self.run(grad)",
         (neutral("residual", "float32", "all captures"),),
     ),
     Mutation(
         "a random number drawn in a hook",
-        "hooks.py",
+        "hooks/slot.py",
         "            forward.busy = True\n",
         "            forward.busy = True\n            torch.rand(1)\n",
         (neutral("residual", "float32", "defaults"),),
     ),
     Mutation(
         "an accumulator made a buffer",
-        "hooks.py",
+        "hooks/placing.py",
         "    slot.module = weakref.ref(module)\n",
         "    slot.module = weakref.ref(module)\n"
         '    module.register_buffer("seen", torch.ones(1))\n',
@@ -110,9 +110,9 @@ MUTATIONS = (
     ),
     Mutation(
         "a hook left after detach",
-        "recorder.py",
-        "    for handle in handles:\n        handle.remove()",
-        "    for handle in handles[1:]:\n        handle.remove()",
+        "attachment.py",
+        "        for handle in self.handles:\n            handle.remove()",
+        "        for handle in self.handles[1:]:\n            handle.remove()",
         (neutral("residual", "float32", "defaults"),),
     ),
     Mutation(
@@ -132,21 +132,21 @@ MUTATIONS = (
     ),
     Mutation(
         "recompute check removed from the short way",
-        "hooks.py",
+        "hooks/slot.py",
         "            or graph_task() != -1\n",
         "",
         ("test_quick.py::test_a_checkpoint_that_is_computed_again_inside_the_forward",),
     ),
     Mutation(
         "a gradient counted in each backward",
-        "hooks.py",
+        "hooks/gradients.py",
         "        if self.fired:\n            reason",
         "        if False:\n            reason",
         ("test_hooks.py::test_gradient_accumulation_and_a_second_backward",),
     ),
     Mutation(
         "z read after it was overwritten",
-        "hooks.py",
+        "hooks/slot.py",
         'activation is not None and activation.judged_from == "input"',
         "False",
         ("test_hooks.py::test_z_is_read_before_an_inplace_activation_overwrites_it",),
@@ -167,14 +167,14 @@ MUTATIONS = (
     ),
     Mutation(
         "gradient scale ignored",
-        "hooks.py",
-        'slot._add("grad", self.suffix, module, grad, self.phase, self.mask, scale)',
-        'slot._add("grad", self.suffix, module, grad, self.phase, self.mask, None)',
+        "hooks/gradients.py",
+        'add(slot, "grad", self.suffix, module, grad, self.phase, self.mask, scale)',
+        'add(slot, "grad", self.suffix, module, grad, self.phase, self.mask, None)',
         ("test_recorder.py::test_grad_scaler",),
     ),
     Mutation(
         "gradient scale ignored on the short way",
-        "hooks.py",
+        "hooks/gradients.py",
         "            or shared.grad_scale is not None\n",
         "",
         ("test_quick.py::test_a_gradient_scale_that_comes_and_goes_during_a_run",),
@@ -188,9 +188,9 @@ MUTATIONS = (
     ),
     Mutation(
         "phase of the module and not of the model",
-        "hooks.py",
-        '        phase = shared.current_phase()\n        call = "" if recompute',
-        '        phase = "train" if module.training else "eval"\n        call = "" if recompute',
+        "hooks/observing.py",
+        '    phase = shared.current_phase()\n    call = "" if recompute',
+        '    phase = "train" if module.training else "eval"\n    call = "" if recompute',
         ("test_recorder.py::test_a_frozen_child_does_not_make_it_eval",),
     ),
     Mutation(
@@ -281,14 +281,14 @@ MUTATIONS = (
     ),
     Mutation(
         "lock removed from observations",
-        "hooks.py",
-        "        with self.shared.lock:\n            self._fit(leaf, x, axis, part.pooled)",
-        "        if True:\n            self._fit(leaf, x, axis, part.pooled)",
+        "hooks/adding.py",
+        "    with slot.shared.lock:\n        _fit(slot.shared, leaf, x, axis, part.pooled)",
+        "    if True:\n        _fit(slot.shared, leaf, x, axis, part.pooled)",
         ("hostile/test_threads.py::test_threads_count_what_one_thread_counts[reference]",),
     ),
     Mutation(
         "copies of a model record",
-        "hooks.py",
+        "hooks/base.py",
         "    def __deepcopy__(self, memo: object) -> Callable[..., None]:\n        return inert",
         "    def __deepcopy__(self, memo: object) -> Callable[..., None]:\n        return self",
         ("test_recorder.py::test_copies_of_an_attached_model_are_inert",),
@@ -296,7 +296,7 @@ MUTATIONS = (
     Mutation(
         "a recorder that is dropped leaves its hooks",
         "recorder.py",
-        "    _remove_all(handles, shared)\n    run.finish()",
+        "    hooks.remove()\n    run.finish()",
         "    run.finish()",
         ("test_recorder.py::test_dropping_the_recorder_removes_its_hooks_at_once",),
     ),
@@ -324,7 +324,7 @@ MUTATIONS = (
     # ---- compiled --------------------------------------------------------------------------------
     Mutation(
         "a hook traced into an export",
-        "hooks.py",
+        "hooks/base.py",
         "            if not torch.compiler.is_exporting():\n                self.trace(*args)",
         "            self.trace(*args)",
         ("test_hooks.py::test_tracing_and_export_leave_no_trace",),
@@ -339,7 +339,7 @@ MUTATIONS = (
     ),
     Mutation(
         "a name read in the graph",
-        "hooks.py",
+        "hooks/slot.py",
         "        if self.shared.active:\n"
         "            compiled.trace(self.shared, self.key, leaves(output)",
         "        if self.shared.active and self.name:\n"

@@ -133,9 +133,9 @@ def test_function_modes_are_told_by_thread():
     assert not _torch.function_mode()
     with Mode() as mode:
         assert _torch.function_mode(), "torch._C._is_torch_function_mode_enabled()"
-        assert _torch.innermost_mode() is mode, "torch.overrides._get_current_function_mode_stack()"
+        assert _torch.function_modes() == [mode], "_get_current_function_mode_stack()"
         assert not in_a_thread(_torch.function_mode), "function modes have left their thread"
-    assert _torch.innermost_mode() is None
+    assert _torch.function_modes() == []
 
 
 class Dispatched(TorchDispatchMode):
@@ -250,7 +250,7 @@ def test_a_scaler_knows_its_scale():
         (torch._C, "_is_torch_function_mode_enabled", "function_mode", True),
         (torch._C, "_len_torch_dispatch_stack", "dispatch_modes", 0),
         (torch.autograd, "_profiler_enabled", "is_profiling", False),
-        (torch.overrides, "_get_current_function_mode_stack", "innermost_mode", None),
+        (torch.overrides, "_get_current_function_mode_stack", "function_modes", None),
     ],
 )
 def test_without_a_state_we_answer_what_is_safe(monkeypatch, owner, name, function, answer):

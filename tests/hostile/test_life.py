@@ -167,8 +167,9 @@ def test_workers_of_a_data_loader_may_run_the_model(method):
 
 # ---- interrupts ----------------------------------------------------------------------------------
 
-OURS = ("actstats/hooks.py", "actstats/shared.py", *(f"kernels/{n}.py" for n in ("cpu", "state")))
-OURS += ("kernels/reference.py", "actstats/moments.py")
+OURS = ("actstats/shared.py", *(f"kernels/{n}.py" for n in ("cpu", "state", "reference")))
+OURS += ("actstats/moments.py", *(f"hooks/{n}.py" for n in ("slot", "observing", "gradients")))
+OURS += ("hooks/adding.py", "hooks/making.py")
 
 
 def assert_whole(stats, one, site):

@@ -17,7 +17,7 @@ from torch.nn import functional as F
 
 import actstats
 from actstats import ActivationRecorder
-from actstats.hooks import Slot
+from actstats.hooks import Slot, adding
 from actstats.log.live import Log
 from actstats.statistics import Statistic
 from claims import assert_same_integers, assert_tensors_equal, integers
@@ -623,14 +623,14 @@ def test_a_listener_may_wait_for_another_thread_that_reads():
 def test_what_is_observed_while_it_is_forgotten_is_not_lost_afterwards(monkeypatch):
     net = layers()
     with ActivationRecorder(net) as recorder:
-        whole = Slot._hand_over
+        whole = adding._hand_over
 
-        def and_reset(self, *args):
-            whole(self, *args)
+        def and_reset(*args):
+            whole(*args)
             monkeypatch.undo()
             recorder.reset()
 
-        monkeypatch.setattr(Slot, "_hand_over", and_reset)
+        monkeypatch.setattr(adding, "_hand_over", and_reset)
         for x in data(0, 4):
             net(x)
     assert recorder["0"].calls == 3

@@ -13,12 +13,12 @@ import torch.utils._python_dispatch
 __all__ = [
     "dispatch_modes",
     "function_mode",
+    "function_modes",
     "functorch_level",
     "graph_task",
     "in_backward",
     "in_fx_trace",
     "in_jit_trace",
-    "innermost_mode",
     "is_compiling",
     "is_profiling",
     "is_tracing",
@@ -64,10 +64,11 @@ def in_backward() -> bool:
     return graph_task() != -1
 
 
-def innermost_mode() -> Any:
-    """Return the innermost function mode, or None where torch does not tell."""
-    stack: list[Any] = getattr(torch.overrides, "_get_current_function_mode_stack", list)()
-    return stack[-1] if stack else None
+def function_modes() -> list[Any] | None:
+    """Return the function modes of this thread, the innermost last; None where torch is silent."""
+    stack: Callable[[], list[Any]] | None
+    stack = getattr(torch.overrides, "_get_current_function_mode_stack", None)
+    return None if stack is None else stack()
 
 
 def in_jit_trace() -> bool:

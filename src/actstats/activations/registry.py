@@ -19,7 +19,7 @@ from actstats.activations.parts import inapplicable
 from actstats.activations.spec import Activation, Parameter
 
 
-class Kind(NamedTuple):
+class Builtin(NamedTuple):
     """Tie a name to its module class, its parameters (None: no default) and its builder."""
 
     module: type[nn.Module] | None
@@ -27,31 +27,31 @@ class Kind(NamedTuple):
     build: Callable[..., Activation]
 
 
-KINDS: dict[str, Kind] = {
-    "celu": Kind(nn.CELU, {"alpha": 1.0}, curves.celu),
-    "elu": Kind(nn.ELU, {"alpha": 1.0}, curves.elu),
-    "gelu": Kind(nn.GELU, {"approximate": "none"}, curves.gelu),
-    "hardshrink": Kind(nn.Hardshrink, {"lambd": 0.5}, piecewise.hardshrink),
-    "hardsigmoid": Kind(nn.Hardsigmoid, {}, piecewise.hardsigmoid),
-    "hardswish": Kind(nn.Hardswish, {}, curves.hardswish),
-    "hardtanh": Kind(nn.Hardtanh, {"min_val": -1.0, "max_val": 1.0}, piecewise.hardtanh),
-    "leaky_relu": Kind(nn.LeakyReLU, {"negative_slope": 0.01}, piecewise.leaky_relu),
-    "logsigmoid": Kind(nn.LogSigmoid, {}, curves.logsigmoid),
-    "mish": Kind(nn.Mish, {}, curves.mish),
-    "prelu": Kind(nn.PReLU, {}, piecewise.prelu),
-    "quick_gelu": Kind(None, {}, curves.quick_gelu),
-    "relu": Kind(nn.ReLU, {}, piecewise.relu),
-    "relu6": Kind(nn.ReLU6, {}, piecewise.relu6),
-    "rrelu": Kind(nn.RReLU, {"lower": 1 / 8, "upper": 1 / 3}, piecewise.rrelu),
-    "selu": Kind(nn.SELU, {}, curves.selu),
-    "sigmoid": Kind(nn.Sigmoid, {}, curves.sigmoid),
-    "silu": Kind(nn.SiLU, {}, curves.silu),
-    "softplus": Kind(nn.Softplus, {"beta": 1.0, "threshold": 20.0}, curves.softplus),
-    "softshrink": Kind(nn.Softshrink, {"lambd": 0.5}, piecewise.softshrink),
-    "softsign": Kind(nn.Softsign, {}, curves.softsign),
-    "tanh": Kind(nn.Tanh, {}, curves.tanh),
-    "tanhshrink": Kind(nn.Tanhshrink, {}, curves.tanhshrink),
-    "threshold": Kind(nn.Threshold, {"threshold": None, "value": None}, piecewise.threshold),
+KINDS: dict[str, Builtin] = {
+    "celu": Builtin(nn.CELU, {"alpha": 1.0}, curves.celu),
+    "elu": Builtin(nn.ELU, {"alpha": 1.0}, curves.elu),
+    "gelu": Builtin(nn.GELU, {"approximate": "none"}, curves.gelu),
+    "hardshrink": Builtin(nn.Hardshrink, {"lambd": 0.5}, piecewise.hardshrink),
+    "hardsigmoid": Builtin(nn.Hardsigmoid, {}, piecewise.hardsigmoid),
+    "hardswish": Builtin(nn.Hardswish, {}, curves.hardswish),
+    "hardtanh": Builtin(nn.Hardtanh, {"min_val": -1.0, "max_val": 1.0}, piecewise.hardtanh),
+    "leaky_relu": Builtin(nn.LeakyReLU, {"negative_slope": 0.01}, piecewise.leaky_relu),
+    "logsigmoid": Builtin(nn.LogSigmoid, {}, curves.logsigmoid),
+    "mish": Builtin(nn.Mish, {}, curves.mish),
+    "prelu": Builtin(nn.PReLU, {}, piecewise.prelu),
+    "quick_gelu": Builtin(None, {}, curves.quick_gelu),
+    "relu": Builtin(nn.ReLU, {}, piecewise.relu),
+    "relu6": Builtin(nn.ReLU6, {}, piecewise.relu6),
+    "rrelu": Builtin(nn.RReLU, {"lower": 1 / 8, "upper": 1 / 3}, piecewise.rrelu),
+    "selu": Builtin(nn.SELU, {}, curves.selu),
+    "sigmoid": Builtin(nn.Sigmoid, {}, curves.sigmoid),
+    "silu": Builtin(nn.SiLU, {}, curves.silu),
+    "softplus": Builtin(nn.Softplus, {"beta": 1.0, "threshold": 20.0}, curves.softplus),
+    "softshrink": Builtin(nn.Softshrink, {"lambd": 0.5}, piecewise.softshrink),
+    "softsign": Builtin(nn.Softsign, {}, curves.softsign),
+    "tanh": Builtin(nn.Tanh, {}, curves.tanh),
+    "tanhshrink": Builtin(nn.Tanhshrink, {}, curves.tanhshrink),
+    "threshold": Builtin(nn.Threshold, {"threshold": None, "value": None}, piecewise.threshold),
 }
 _ALIASES = {"swish": "silu"}
 

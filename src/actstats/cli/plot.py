@@ -38,7 +38,7 @@ kinds:
 """
 
 
-class Kind(NamedTuple):
+class Picture(NamedTuple):
     """A picture.
 
     Parameters
@@ -67,14 +67,14 @@ _FLAGS = {"sites": "site", "site": "site", "figure": "figure", "phase": "phase"}
 _FLAGS |= {"step": "step", "title": "title"}
 
 KINDS = {
-    "grid": Kind("histogram_grid", ("sites", "phase", "step", "title"), most=8),
-    "timeline": Kind("timeline", ("figure", "sites", "phase", "title")),
-    "ridgeline": Kind("ridgeline", ("site", "phase", "title")),
-    "heatmap": Kind("heatmap", ("site", "phase", "title")),
-    "layers": Kind("layers", ("figure", "sites", "phase", "title")),
-    "units": Kind("units", ("site", "phase", "title")),
-    "gradient-flow": Kind("gradient_flow", ("sites", "phase", "title")),
-    "compare": Kind("compare", ("sites", "phase", "title"), least=2, most=2),
+    "grid": Picture("histogram_grid", ("sites", "phase", "step", "title"), most=8),
+    "timeline": Picture("timeline", ("figure", "sites", "phase", "title")),
+    "ridgeline": Picture("ridgeline", ("site", "phase", "title")),
+    "heatmap": Picture("heatmap", ("site", "phase", "title")),
+    "layers": Picture("layers", ("figure", "sites", "phase", "title")),
+    "units": Picture("units", ("site", "phase", "title")),
+    "gradient-flow": Picture("gradient_flow", ("sites", "phase", "title")),
+    "compare": Picture("compare", ("sites", "phase", "title"), least=2, most=2),
 }
 
 
@@ -114,14 +114,14 @@ def run(args: argparse.Namespace, console: Console) -> int:
     return 0
 
 
-def _check_number(name: str, kind: Kind, got: int) -> None:
+def _check_number(name: str, kind: Picture, got: int) -> None:
     if not kind.least <= got <= kind.most:
         wanted = f"{kind.least}" if kind.least == kind.most else f"{kind.least} to {kind.most}"
         plural = "s" if kind.most > 1 else ""
         raise CommandError(f"{name} takes {wanted} recording{plural}; got {got}")
 
 
-def _options(args: argparse.Namespace, kind: Kind) -> dict[str, Any]:
+def _options(args: argparse.Namespace, kind: Picture) -> dict[str, Any]:
     """Return what was given, by the names that the function has for it."""
     for flag in dict.fromkeys(_FLAGS.values()):
         if getattr(args, flag) is not None and f"--{flag}" not in kind.flags:
@@ -149,7 +149,7 @@ def _named(paths: list[Path]) -> dict[str, Recording]:
     return found
 
 
-def _draw(kind: Kind, recordings: dict[str, Recording], options: dict[str, Any]) -> Figure:
+def _draw(kind: Picture, recordings: dict[str, Recording], options: dict[str, Any]) -> Figure:
     from actstats import plot
 
     function: Callable[..., Any] = getattr(plot, kind.function)

@@ -3,9 +3,9 @@
 A kernel is a module with two functions, ``observe(tensor, state, ...)`` and
 ``judge(z, state, ...)``, that add to a :class:`~actstats.kernels.state.State`, and with
 ``why_not()``, which tells why it cannot run here. It may leave a plan in the state, whose
-``repeat(x, state, axis, step)`` observes a tensor that is as the last one was, and tells whether
-it is. ``reference`` is the meaning; the faster ones leave the same integers, and moments within
-the same bound.
+``read_alike(x, state, axis, step)`` observes a tensor that is as the last one was, and tells
+whether it is. ``reference`` is the meaning; the faster ones leave the same integers, and moments
+within the same bound.
 """
 
 from __future__ import annotations

@@ -143,7 +143,7 @@ class Plan:
         self.contiguous = x.is_contiguous()
         self.simple = not (self.large or by_torch)
 
-    def repeat(self, x: Any, state: State, axis: int | None, step: int) -> bool:
+    def read_alike(self, x: Any, state: State, axis: int | None, step: int) -> bool:
         """Read a tensor if the plan is for it; tell whether it is.
 
         All that compiled code relies on is asked here: it gets an address and no more.
@@ -383,14 +383,14 @@ def observe(
 ) -> None:
     """Add one tensor to the state; arguments as of :func:`reference.observe`."""
     plan = state.plan
-    if plan is None or scale is not None or not plan.repeat(x, state, unit_axis, step):
+    if plan is None or scale is not None or not plan.read_alike(x, state, unit_axis, step):
         state.plan = _take(x, state, unit_axis, step, observed=True, scale=scale) or plan
 
 
 def judge(z: Tensor, state: State, *, unit_axis: int | None = -1, step: int = 0) -> None:
     """Judge the inputs of an activation; arguments as of :func:`reference.judge`."""
     plan = state.judge_plan
-    if plan is None or not plan.repeat(z, state, unit_axis, step):
+    if plan is None or not plan.read_alike(z, state, unit_axis, step):
         state.judge_plan = _take(z, state, unit_axis, step, observed=False) or plan
 
 

@@ -189,7 +189,7 @@ class Plan:
     to_merge: dict[str, Any]
     by_torch: bool  # whether the gate's slope has no formula here
 
-    def repeat(self, x: Any, state: State, axis: int | None, step: int) -> bool:
+    def read_alike(self, x: Any, state: State, axis: int | None, step: int) -> bool:
         """Return False: there is no shorter way than :func:`observe`, which launches."""
         return False
 

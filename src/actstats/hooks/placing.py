@@ -1,0 +1,35 @@
+"""Which hooks a module gets, and in which order."""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Iterator
+
+from torch import nn
+from torch.utils.hooks import RemovableHandle
+
+from actstats.hooks.base import enrolled
+from actstats.hooks.delimiting import EnterHook, ExitHook
+from actstats.hooks.inputs import InputHook
+from actstats.hooks.slot import Slot
+
+__all__ = ["register"]
+
+
+def register(
+    module: nn.Module, slot: Slot, *, observed: bool, delimits: bool, is_root: bool, deep: bool
+) -> Iterator[RemovableHandle]:
+    """Put the hooks of one module in place, and yield their handles."""
+    slot.module = weakref.ref(module)
+    if delimits:
+        enter = enrolled(EnterHook(slot, is_root=is_root))
+        yield module.register_forward_pre_hook(enter, prepend=True)
+    if observed:
+        if deep or slot.z_before:
+            yield module.register_forward_pre_hook(enrolled(InputHook(slot)), with_kwargs=True)
+        yield module.register_forward_hook(enrolled(slot))
+    if delimits:
+        # An interrupted forward of the root ends when its next one begins, unless a function mode
+        # waits. Compiled code is made anew for each number of a hook that is always called.
+        always = slot.shared.make_mode is not None or not is_root
+        yield module.register_forward_hook(enrolled(ExitHook(slot)), always_call=always)
