@@ -52,7 +52,7 @@ def test_optimizers_are_watched_where_it_is_asked(watch, steps):
     assert watched(training.recorder) == steps
 
 
-def test_a_given_recorder_watches_each_optimizer_once():
+def test_a_given_recorder_watches_each_optimizer_once(caplog):
     net, optimizer = net_and_optimizer()
     recorder = ActivationRecorder(net, window=1)
     training = made(recorder, watch=1)
@@ -61,6 +61,7 @@ def test_a_given_recorder_watches_each_optimizer_once():
     run(training, net, torch.optim.SGD(net.parameters(), lr=0.1), 2)
     assert watched(recorder) == [1, 2, 3, 4, 5, 6]
     assert recorder.recording.windows[4].scalars["update_ratio/fc1.weight"].count == 1
+    assert not caplog.records
 
 
 def test_what_is_no_optimizer_is_told_and_the_run_goes_on(caplog):
