@@ -202,6 +202,13 @@ def test_the_first_pattern_that_matches_decides():
     }
 
 
+def test_a_pattern_that_matches_no_site_is_told():
+    recorder = trained({"fc*": Largest(), "cf*": EffectiveRank(), "*:grad": EffectiveRank()})
+    assert [note for note in recorder.recording.notes if "pattern" in note] == [
+        "no site matches the pattern 'cf*'"
+    ]
+
+
 def test_what_is_not_kept_says_why():
     recorder = trained(EffectiveRank(max_width=7))
     assert recorder["fc2"].effective_rank > 0

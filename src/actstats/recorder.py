@@ -709,7 +709,8 @@ class ActivationRecorder(Mapping[str, TensorStats]):
     def _idle_patterns(self) -> Iterator[str]:
         """Yield patterns of the user's that match no site seen so far."""
         options, sites = self._shared.options, list(self._run.sites())
-        for pattern in dict.fromkeys((*options.edges, *options.resolution, *options.per_call)):
+        given = (options.edges, options.resolution, options.per_call, options.statistics)
+        for pattern in dict.fromkeys(chain.from_iterable(given)):
             wild = split_key(pattern)[0] == "*"
             if sites and not wild and not any(matches(pattern, site) for site in sites):
                 yield pattern
