@@ -54,7 +54,7 @@ class ActivationCallback(*_bases()):  # type: ignore[misc]  # which ones, is kno
         Loggers to send closed windows to, in the main process.
     watch : bool or int, default False
         Whether to record how far the optimizers' steps move the weights, as
-        :meth:`ActivationRecorder.watch` does; a number is its ``every``.
+        :meth:`~actstats.ActivationRecorder.watch` does; a number is its ``every``.
     name : str, default ""
         Tells apart the states in a checkpoint where a Trainer has several of these callbacks.
     **options
