@@ -3,7 +3,9 @@
     python benchmarks/integrations.py [--rounds 9] [--steps 100] [--out FOLDER]
 
 The callbacks are called as their trainers call them, with the trainers' own loops taken away, which
-would hide microseconds behind milliseconds. A step is forward, backward and SGD of the tutorial's
+would hide microseconds behind milliseconds; so are the recipes of the page, by the events of their
+frameworks, whose own cost is in what they add. Accelerate's recipe is the bare recorder's two calls
+and has no row. A step is forward, backward and SGD of the tutorial's
 network, the smallest here: any other has a larger step to compare with. What is timed is what comes
 after it: the bare recorder's `step()`, or the callback, or `step()` with a feed attached. All
 variants are timed in each round, in shuffled order, after 128 steps that warm up; times are process
@@ -37,6 +39,7 @@ from benchmarks.nets import Net, make
 WARM_STEPS = 128
 BARE = "recorder.step()"
 PACKAGES = ("accelerate", "lightning", "tensorboard", "wandb", "trackio", "mlflow-skinny")
+PACKAGES += ("pytorch-ignite", "keras")
 Step = Callable[[], None]
 End = Callable[[], None]
 
@@ -68,7 +71,7 @@ def lightning(net: Net) -> tuple[Step, End]:
     callback = ActivationCallback()
     trainer = SimpleNamespace(
         global_step=0, is_global_zero=True, log_every_n_steps=50, precision_plugin=None,
-        logged_metrics={"loss": torch.tensor(1.0)},
+        logged_metrics={"loss": torch.tensor(1.0)}, optimizers=[],
     )  # fmt: skip
     callback.on_train_start(trainer, net.model)
 
@@ -77,6 +80,37 @@ def lightning(net: Net) -> tuple[Step, End]:
         callback.on_train_batch_end(trainer, net.model, None, None, 0)
 
     return step, callback.detach
+
+
+def ignite(net: Net) -> tuple[Step, End]:
+    from ignite.engine import Engine, Events
+
+    recorder, engine = ActivationRecorder(net.model).attach(), Engine(lambda engine, batch: None)
+    engine.state.output = 1.0
+
+    @engine.on(Events.ITERATION_COMPLETED)
+    def close_step(engine: Engine) -> None:
+        recorder.step(engine.state.iteration, loss=engine.state.output)
+
+    def step() -> None:
+        engine.state.iteration += 1
+        engine.fire_event(Events.ITERATION_COMPLETED)
+
+    return step, recorder.detach
+
+
+def keras(net: Net) -> tuple[Step, End]:
+    os.environ.setdefault("KERAS_BACKEND", "torch")
+    from keras.callbacks import Callback, CallbackList
+
+    recorder = ActivationRecorder(net.model).attach()
+
+    class CloseStep(Callback):
+        def on_train_batch_end(self, batch: int, logs: dict[str, float]) -> None:
+            recorder.step(loss=logs["loss"])
+
+    callbacks = CallbackList([CloseStep()])
+    return lambda: callbacks.on_train_batch_end(0, {"loss": 1.0}), recorder.detach
 
 
 def fed(make_feed: Callable[..., object], **options: object) -> Callable[[Net], tuple[Step, End]]:
@@ -131,7 +165,12 @@ def mlflow(**options: object) -> object:
         return MLflowFeed(run.info.run_id, **options)
 
 
-CALLBACKS = {"transformers": transformers, "lightning": lightning}
+CALLBACKS = {
+    "transformers": transformers,
+    "lightning": lightning,
+    "ignite": ignite,
+    "keras": keras,
+}
 FEEDS = {"tensorboard": tensorboard, "wandb": wandb, "trackio": trackio, "mlflow": mlflow}
 
 

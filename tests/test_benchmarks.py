@@ -277,6 +277,7 @@ def test_integrations_are_measured_beside_the_bare_recorder(tmp_path, monkeypatc
     integrations.main(["--rounds", "1", "--steps", "4", "--out", str(tmp_path)])
     result = json.loads((tmp_path / "integrations.json").read_text())
     assert "transformers" in result["added_us"]
+    assert "keras" not in result["added_us"]
     assert "mlflow, every=100" not in result["added_us"]
     assert result["bare_ms"] > 0
     printed = capsys.readouterr().out

@@ -148,7 +148,7 @@ def test_a_constant_layer_has_no_effective_rank():
     with ActivationRecorder(net, statistics=EffectiveRank()) as recorder:
         net(torch.ones(8, 3))
     assert math.isnan(recorder["0"].effective_rank)
-    assert recorder["0"].why("effective_rank") == "it is not a number"
+    assert recorder["0"].why("effective_rank") == "effective_rank gives nan"
 
 
 # ---- where figures are shown ---------------------------------------------------------------------
@@ -202,6 +202,13 @@ def test_the_first_pattern_that_matches_decides():
     }
 
 
+def test_a_pattern_that_matches_no_site_is_told():
+    recorder = trained({"fc*": Largest(), "cf*": EffectiveRank(), "*:grad": EffectiveRank()})
+    assert [note for note in recorder.recording.notes if "pattern" in note] == [
+        "no site matches the pattern 'cf*'"
+    ]
+
+
 def test_what_is_not_kept_says_why():
     recorder = trained(EffectiveRank(max_width=7))
     assert recorder["fc2"].effective_rank > 0
@@ -252,8 +259,9 @@ def test_scaled_gradients_reach_a_statistic_unscaled():
 # ---- merging and losing --------------------------------------------------------------------------
 
 
-def test_what_two_sides_do_not_keep_alike_is_lost_with_the_reason():
-    one, other = trained(Largest(floor=1.0)), trained(Largest(floor=2.0))
+@pytest.mark.parametrize("kind", ["Largest", "Halting"])  # two that give one figure
+def test_what_two_sides_do_not_keep_alike_is_lost_with_the_reason(kind):
+    one, other = (trained(globals()[kind](floor=floor)) for floor in (1.0, 2.0))
     merged = actstats.merge([one, other])
     assert merged["fc1"].count == 2 * one["fc1"].count
     with pytest.raises(AttributeError, match="not kept alike in all that was merged"):
@@ -515,15 +523,56 @@ class Unreadable(Largest):
 
 
 @pytest.mark.parametrize(
-    ("statistic", "said"),
-    [(Unmergeable(), "unmergeable cannot be merged"), (Unreadable(), "unreadable has no figures")],
+    ("statistic", "said", "site"),
+    [
+        (Unmergeable(), "`merge` of unmergeable raised RuntimeError: these do not merge", "fc1: "),
+        (Unreadable(), "`figures` of unreadable raised RuntimeError: nothing to read", ""),
+    ],
 )
-def test_errors_in_merging_and_reading_stay_out_of_the_loop(statistic, said, caplog):
-    recorder = trained(statistic, steps=150)
+def test_errors_in_merging_and_reading_stay_out_of_the_loop(statistic, said, site, caplog):
+    recorder = trained({"fc1": statistic}, steps=150)
     assert recorder["fc1"].count == 150 * 16 * 8
     assert math.isnan(recorder["fc1"].samples_seen)
-    assert str(recorder.summary())
-    assert said in caplog.text
+    assert recorder["fc1"].why("samples_seen") == said
+    assert f"no {statistic.name}: {said}" in str(recorder.summary())
+    for window in recorder.recording.windows:
+        window.figure("samples_seen")
+    assert [r.getMessage() for r in caplog.records] == [f"{site}{said}"]  # once
+
+
+def test_a_figure_that_does_not_apply_accuses_no_method():
+    recorder = trained({"fc1": Unmergeable()}, steps=1)
+    assert recorder["fc1"].why("samples_seen") is None
+    recorder["fc1"].custom["unmergeable"].kind.failed("merge", RuntimeError("elsewhere"))
+    assert recorder["fc1"].why("samples_seen") is None
+    assert "elsewhere" not in str(recorder.summary())
+
+
+@dataclass(frozen=True)
+class Changing(Largest):
+    """Works on the very tensor that the model goes on with."""
+
+    name = "changing"
+    figure_names = ("changed",)
+
+    def update(self, state, x):
+        state["samples"] += len(x)
+        x.abs_()
+
+
+@pytest.mark.parametrize("inference", [False, True])
+@pytest.mark.parametrize("shape", [(4, 3, 2), (4, 3)], ids=["copied", "a view"])
+def test_an_update_that_changes_the_tensor_ends_there(shape, inference, caplog):
+    net = nn.Sequential(nn.Conv1d(3, 5, 1) if len(shape) == 3 else nn.Linear(3, 5))
+    recorder = ActivationRecorder(net, statistics=Changing())
+    with recorder, torch.inference_mode(inference):
+        net(torch.ones(shape))
+    if inference:  # torch counts no changes there
+        assert recorder["0"].custom["changing"].state["samples"] > 0
+    else:
+        said = "TypeError: `update` must leave `x` as it is: work on a copy"
+        assert said in recorder["0"].notes["changing"]
+        assert [said[11:] in r.getMessage() for r in caplog.records] == [True]
 
 
 def test_a_site_that_turns_sparse_keeps_every_value_and_drops_them():

@@ -26,10 +26,11 @@ __all__ = [
     "kind_to_json",
     "kinds",
     "known",
+    "known_figures",
     "merged_custom",
     "options_of",
     "read_custom",
-    "statistic_of",
+    "why_absent",
 ]
 
 FloatArray = NDArray[np.float64]
@@ -94,7 +95,8 @@ class Statistic(ABC):
         """Add a tensor to the state, in place.
 
         Runs in the user's forward or backward, without gradients and autocast: it draws no random
-        number, waits for no device (``item()``) and leaves ``x`` as it is.
+        number, waits for no device (``item()``) and leaves ``x`` as it is: one that changes it ends
+        there, but the tensor was the model's.
 
         Parameters
         ----------
@@ -107,7 +109,10 @@ class Statistic(ABC):
     def merge(
         self, state: Mapping[str, FloatArray], other: Mapping[str, FloatArray]
     ) -> Mapping[str, FloatArray]:
-        """Return the state of both data sets together; neither changes. Default: their sums."""
+        """Return the state of both data sets together; neither changes. Default: their sums.
+
+        The recorder may hold its locks meanwhile: wait for no other thread, and run no model.
+        """
         return {name: array + other[name] for name, array in state.items()}
 
     @abstractmethod
@@ -193,14 +198,19 @@ class Kind:
     def update(self, state: Mapping[str, Tensor], x: Tensor, axis: int | None) -> None:
         """Add a tensor whose units are on this axis."""
         samples = x.movedim(axis, -1).flatten(0, -2) if self.units and axis is not None else x
-        given = dict(state)
+        given, samples = dict(state), samples if self.units else samples.flatten()
+        version = _version(samples)
         with torch.no_grad(), torch.autocast(x.device.type, enabled=False):
-            self.statistic.update(given, samples if self.units else samples.flatten())
+            self.statistic.update(given, samples)
+        if _version(samples) != version:
+            raise TypeError(
+                "`update` must leave `x` as it is: work on a copy, as `x.abs()` is one."
+            )
         if given.keys() != state.keys() or any(given[n] is not state[n] for n in state):
             raise TypeError("`update` must change the arrays of the state in place.")
 
-    def merged(self, a: FloatArray, b: FloatArray) -> FloatArray:
-        """Return the flat words of two states together."""
+    def merged(self, a: FloatArray, b: FloatArray, site: str = "") -> FloatArray:
+        """Return the flat words of two states together; nan throughout where it fails."""
         try:
             merged = self.statistic.merge(self.views(a), self.views(b))
             found = {name: np.shape(array) for name, array in merged.items()}
@@ -209,8 +219,21 @@ class Kind:
             flat = [np.asarray(merged[name], np.float64).reshape(-1) for name in self.shapes]
             return np.concatenate([np.empty(0), *flat])
         except Exception as error:  # it is the user's code, in the middle of a run
-            logger.warning("%s cannot be merged: %s", self.name, error, exc_info=error)
+            self.failed("merge", error, site)
             return np.full(self.words, np.nan)
+
+    @cached_property
+    def faults(self) -> dict[str, str]:
+        """What went wrong in the user's code, by the method's name."""
+        return {}
+
+    def failed(self, method: str, error: Exception, site: str = "") -> str:
+        """Say that a method raised an error; it is logged the first time."""
+        told = f"`{method}` of {self.name} raised {type(error).__name__}: {error}"
+        if method not in self.faults:
+            self.faults[method] = told
+            logger.warning("%s%s", f"{site}: " if site else "", told, exc_info=error)
+        return told
 
 
 @dataclass(frozen=True, eq=False)
@@ -233,20 +256,40 @@ class Custom:
         """The arrays of the state, by name; views."""
         return self.kind.views(self.values)
 
-    @cached_property
+    @property
     def figures(self) -> dict[str, float]:
         """The numbers to show, by name."""
+        return self._read[0]
+
+    @cached_property
+    def _read(self) -> tuple[dict[str, float], str]:
+        """The numbers, and what went wrong in reading them."""
         names = self.kind.statistic.figure_names
         try:
             found = self.kind.statistic.figures(self.state)
-            return {name: float(found[name]) for name in names}
+            return {name: float(found[name]) for name in names}, ""
         except Exception as error:
-            logger.warning("%s has no figures: %s", self.kind.name, error, exc_info=error)
-            return dict.fromkeys(names, math.nan)
+            return dict.fromkeys(names, math.nan), self.kind.failed("figures", error)
+
+    @property
+    def fault(self) -> str:
+        """Why the numbers are none, where the user's code raised an error; else empty."""
+        is_lost = bool(self.values.size) and bool(np.isnan(self.values).all())
+        return (self.kind.faults.get("merge", "") if is_lost else "") or self._read[1]
+
+    def why(self, figure: str) -> str | None:
+        """Return the reason why a figure is not a number, or None if it is one."""
+        value = self.figures[figure]
+        return None if math.isfinite(value) else self.fault or f"{self.kind.name} gives {value}"
 
     def merge(self, other: Custom) -> Custom:
         """Return what is known of both data sets together; neither side changes."""
         return Custom(self.kind, self.kind.merged(self.values, other.values))
+
+
+def _version(x: Tensor) -> int:
+    """Return how often a tensor was changed in place, where torch counts that."""
+    return 0 if x.is_inference() else x._version
 
 
 def known() -> tuple[str, ...]:
@@ -254,9 +297,15 @@ def known() -> tuple[str, ...]:
     return tuple(_KNOWN)
 
 
-def statistic_of(figure: str) -> str:
-    """Return the name of the statistic that gives this figure; the figure's own if none does."""
-    return next((name for name, cls in _KNOWN.items() if figure in cls.figure_names), figure)
+def known_figures() -> tuple[str, ...]:
+    """Return the names of all their figures."""
+    return tuple(dict.fromkeys(name for cls in _KNOWN.values() for name in cls.figure_names))
+
+
+def why_absent(figure: str, notes: Mapping[str, str]) -> str | None:
+    """Return the note of a statistic that gives this figure, or is called as it is; else None."""
+    owners = (name for name, cls in _KNOWN.items() if figure in cls.figure_names)
+    return next((notes[name] for name in (*owners, figure) if name in notes), None)
 
 
 def read_custom(kinds: Iterable[Kind], flat: FloatArray) -> dict[str, Custom]:

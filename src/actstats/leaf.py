@@ -68,13 +68,13 @@ class Leaf:
 
     def join(self, drafts: Mapping[Kind, Tensor]) -> None:
         """Merge what copies know that began as nothing; waits for the device."""
-        known = self.state.custom
+        known = {kind: words.cpu().numpy() for kind, words in self.state.custom.items()}
         merged = {
-            kind: torch.from_numpy(kind.merged(known[kind].cpu().numpy(), words.cpu().numpy()))
+            kind: kind.merged(known[kind], words.cpu().numpy(), self.site.key)
             for kind, words in drafts.items()
             if kind in known
         }
-        self.keep(merged)
+        self.keep({kind: torch.from_numpy(words) for kind, words in merged.items()})
 
     def drop(self, kind: Kind, reason: str) -> None:
         """Give up a statistic of the user's own."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import chain
 
 from actstats.liveness import Liveness
 from actstats.run import Run
@@ -41,7 +42,8 @@ def _of_memory_and_file(run: Run) -> Iterator[str]:
 def _idle_patterns(shared: Shared, run: Run) -> Iterator[str]:
     """Yield patterns of the user's that match no site seen so far."""
     options, sites = shared.options, list(run.sites())
-    for pattern in dict.fromkeys((*options.edges, *options.resolution, *options.per_call)):
+    given = (options.edges, options.resolution, options.per_call, options.statistics)
+    for pattern in dict.fromkeys(chain.from_iterable(given)):
         wild = split_key(pattern)[0] == "*"
         if sites and not wild and not any(matches(pattern, site) for site in sites):
             yield pattern

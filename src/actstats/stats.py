@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from actstats import activations
 from actstats.activations import Activation
-from actstats.custom import Custom, merged_custom, read_custom, statistic_of
+from actstats.custom import Custom, merged_custom, read_custom, why_absent
 from actstats.gate import Judged, make_gate
 from actstats.histogram import AsymptoteHistogram, BinCounts, BitHistogram, Distribution
 from actstats.kernels import Spec, State, reference, repeats
@@ -581,10 +581,12 @@ class TensorStats:
         >>> TensorStats.from_tensor(torch.ones(40, 3), activation="tanh").why("dead_fraction")
         'tanh is never exactly flat, so its units do not die'
         """
-        if figure in self._own:
-            return None if math.isfinite(self._own[figure]) else "it is not a number"
-        if figure not in FIGURES and statistic_of(figure) in self.notes:
-            return self.notes[statistic_of(figure)]
+        for one in self.custom.values():
+            if figure in one.figures:
+                return one.why(figure)
+        reason = None if figure in FIGURES else why_absent(figure, self.notes)
+        if reason is not None:
+            return reason
         if figure not in _PREREQUISITE and figure not in FIGURES:
             raise ValueError(f"`figure` must be one of {FIGURES}; got {figure!r}.")
         if not self.count:
@@ -717,7 +719,7 @@ class TensorStats:
         for one in self.__dict__.get("custom", {}).values():  # absent while a copy is made
             if name in one.figures:
                 return float(one.figures[name])
-        reason = self.__dict__.get("notes", {}).get(statistic_of(name))
+        reason = why_absent(name, self.__dict__.get("notes", {}))
         more = f": {reason}" if reason else ""
         raise AttributeError(f"{type(self).__name__} has no figure {name!r}{more}")
 

@@ -131,6 +131,7 @@ def _remarks(stats: TensorStats) -> list[str]:
     if "axis" in stats.notes:
         remarks.append(stats.notes["axis"])
     remarks += [f"no {name}: {stats.notes[name]}" for name in known() if name in stats.notes]
+    remarks += [f"no {name}: {one.fault}" for name, one in stats.custom.items() if one.fault]
     if "units" in stats.notes:
         remarks.append(f"no per-unit figures: {stats.notes['units']}")
     if stats.nan_count or stats.inf_count:

@@ -179,9 +179,9 @@ class Columns:
         out.moments[:] = moments.n, moments.high, moments.low, moments.m2, moments.abs_sum
         np.maximum(a.judged[LAST_ACTIVE], b.judged[LAST_ACTIVE], out=out.judged[LAST_ACTIVE])
         at = 0
-        for kind in self.kinds:
+        for site, kind in ((kept.site, kind) for kept in self.sites for kind in kept.spec.custom):
             words = slice(at, at := at + kind.words)
-            out.custom[words] = kind.merged(a.custom[words], b.custom[words])
+            out.custom[words] = kind.merged(a.custom[words], b.custom[words], site)
         return merged
 
     @cached_property

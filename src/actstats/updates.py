@@ -25,7 +25,7 @@ from actstats.table import union
 if TYPE_CHECKING:
     from actstats.shared import Shared
 
-__all__ = ["UPDATE_RATIO", "Moved", "Updates", "with_updates"]
+__all__ = ["UPDATE_RATIO", "Moved", "Updates", "unwrapped", "with_updates"]
 
 UPDATE_RATIO = "update_ratio/"
 """Scalars of this name and a parameter's hold the ratio of a step's update to the weight.
@@ -225,7 +225,7 @@ class Updates:
         ValueError
             If it is watched already, or holds no parameter of the model.
         """
-        found = _unwrapped(optimizer)
+        found = unwrapped(optimizer)
         if any(watch.optimizer() is found for watch in self.watches):
             raise ValueError("`optimizer` is watched already.")
         held = {id(p) for group in found.param_groups for p in group["params"]}
@@ -285,11 +285,11 @@ def _names(trees: Trees) -> dict[int, str]:
     return names
 
 
-def _unwrapped(optimizer: object) -> Optimizer:
+def unwrapped(optimizer: object) -> Optimizer:
     """Return the optimizer whose `step` moves the weights: others hand on to it."""
     inner = getattr(optimizer, "optimizer", None)
     if isinstance(inner, Optimizer):
-        return _unwrapped(inner)
+        return unwrapped(inner)
     if not isinstance(optimizer, Optimizer):
         raise TypeError(
             f"`optimizer` must be a torch.optim.Optimizer; got {type(optimizer).__name__}."

@@ -11,9 +11,11 @@ import os
 import signal
 import sys
 import time
+from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 
+import numpy as np
 import torch
 import torch.distributed as dist
 from torch import nn
@@ -21,6 +23,7 @@ from torch import nn
 from actstats import ActivationRecorder, Recording, TensorStats, Window, make_mlp
 from actstats.distributed import merge_ranks
 from actstats.distributed.exchange import Exchange
+from actstats.statistics import EffectiveRank, Statistic
 
 
 def batch(rank, step, samples=16, features=2):
@@ -190,6 +193,43 @@ def dtypes(ranks):
     return record_once(nn.Tanh(), ranks, lambda rank: (batch(rank, 0).to(kinds[rank]),))
 
 
+@dataclass(frozen=True)
+class Norms(Statistic):
+    """The largest norm of a sample, which does not add, and how many samples there were."""
+
+    name = "norms_of_ranks"
+    figure_names = ("largest_norm", "samples_seen")
+
+    def state(self, units):
+        return {"largest": (1,), "samples": (1,)}
+
+    def update(self, state, x):
+        norms = x.double().norm(dim=1)
+        torch.maximum(state["largest"], norms.max(), out=state["largest"])
+        state["samples"] += len(x)
+
+    def merge(self, state, other):
+        return {
+            "largest": np.maximum(state["largest"], other["largest"]),
+            "samples": state["samples"] + other["samples"],
+        }
+
+    def figures(self, state):
+        return {"largest_norm": state["largest"][0], "samples_seen": state["samples"][0]}
+
+
+def statistics(ranks):
+    """Statistics of the user's own; one of them not kept alike on all ranks."""
+    kept = {"fc1": [EffectiveRank(), Norms()], "act1": EffectiveRank(64 + min(ranks))}
+    return record(
+        ranks,
+        lambda rank: 3 + rank,
+        see=lambda r, s: batch(r, s, 5 + 8 * r),
+        statistics=kept,
+        window=2,
+    )
+
+
 def record_once(net, ranks, see):
     recorder = ActivationRecorder(net, window=1, kernel="reference")
     with recorder:
@@ -202,7 +242,7 @@ def record_once(net, ranks, see):
 
 CASES = (
     *(even, uneven, empty, means, resolutions, bounded, non_finite, shuffled, sometimes),
-    *(stages, phases, many_sites, skipping, widths, dtypes),
+    *(stages, phases, many_sites, skipping, widths, dtypes, statistics),
 )
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 import torch.distributed as dist
-from ranks import CASES, even, record
+from ranks import CASES, even, record, statistics
 
 import actstats
 from actstats import ActivationRecorder, Scalar, make_mlp
@@ -102,6 +102,16 @@ def test_the_merge_is_what_one_process_sees(group, case):
             assert_same_integers(one[site], other[site], site=site)
             assert one[site].mean == pytest.approx(other[site].mean, rel=1e-12, abs=1e-12)
             assert one[site].var == pytest.approx(other[site].var, rel=1e-12, nan_ok=True)
+
+
+def test_statistics_of_the_users_own_are_those_of_all_ranks(group):
+    world, folder = group
+    whole = statistics(range(world)).recording
+    for merged in read(folder, "statistics", world, "merged"):
+        assert merged["fc1"].largest_norm == whole["fc1"].largest_norm
+        assert merged["fc1"].samples_seen == sum((3 + r) * (5 + 8 * r) for r in range(world))
+        assert merged["fc1"].effective_rank == pytest.approx(whole["fc1"].effective_rank, rel=1e-9)
+        assert merged["act1"].why("effective_rank") == "not kept alike in all that was merged"
 
 
 def test_scalars_are_those_of_all_ranks(group):

@@ -8,6 +8,7 @@ import torch
 
 from actstats import ActivationRecorder, make_mlp
 from actstats.integrations._feed import USUAL, Feed
+from actstats.statistics import EffectiveRank
 from actstats.stats import FIGURES
 
 
@@ -172,6 +173,53 @@ def test_histograms_can_be_left_out_and_the_prefix_chosen():
     assert all(tag.startswith("inside/") for tag in feed.packets[0].figures)
 
 
+def test_figures_of_the_users_own_are_sent_along_or_by_name():
+    net = net_of_two()
+    recorder = ActivationRecorder(net, window=2, statistics={"fc*": EffectiveRank()})
+    usual, named, without = (
+        Kept(figures=figures, findings=False) for figures in (None, "effective_rank", "rms")
+    )
+    with recorder, usual.attach(recorder), named.attach(recorder), without.attach(recorder):
+        train(recorder, net, 4)
+    for i, window in enumerate(recorder.recording.windows):
+        wanted = {
+            f"actstats/effective_rank/train/{site}": window[site].effective_rank
+            for site in ("fc1", "fc2")
+        }
+        assert named.packets[i].figures == wanted
+        assert wanted.items() <= usual.packets[i].figures.items()
+        assert {tag.split("/")[1] for tag in without.packets[i].figures} == {"rms"}
+
+
+def test_a_figure_of_the_users_own_that_was_not_recorded_is_not_sent():
+    net = net_of_two()
+    recorder, feed = ActivationRecorder(net, window=2), Kept(figures="effective_rank")
+    with recorder, feed.attach(recorder):
+        train(recorder, net, 2)
+    assert feed.packets[0].figures == {}
+
+
+def test_steps_that_begin_anew_are_sent_on():
+    net = net_of_two()
+    recorder, feed = ActivationRecorder(net, window=1), Kept(every=2, findings=False)
+    with recorder, feed.attach(recorder):
+        train(recorder, net, 6)
+        recorder.reset()
+        train(recorder, net, 4)
+    assert feed.sent == [(step, "train") for step in (1, 3, 5, 1, 3)]
+
+
+def test_what_waits_long_is_kept_as_one_window_of_each_phase():
+    net = net_of_two()
+    recorder, feed = ActivationRecorder(net, window=1), Kept(every=200, findings=False)
+    with recorder, feed.attach(recorder):
+        train(recorder, net, 150, evaluate_after=(3, 100))
+        assert len(feed._waiting) < 70
+        train(recorder, net, 50)
+    assert feed.sent == [(101, "eval"), (199, "train")]
+    assert [p.histograms["out"].count for p in feed.packets] == [2 * 16, 200 * 16]
+
+
 def test_a_site_without_finite_values_has_no_histogram():
     net = net_of_two()
     recorder, feed = ActivationRecorder(net, window=1), Kept(findings=False)
@@ -252,11 +300,17 @@ def test_another_recorder_begins_anew():
         ({"figures": "rmss"}, "did you mean 'rms'"),
         ({"every": 0}, "`every` must be an integer of at least 1"),
         ({"sites": 3}, "`sites` must be a pattern"),
+        ({"figures": "effective_ranks"}, "did you mean 'effective_rank'"),
     ],
 )
 def test_arguments_are_checked(options, message):
     with pytest.raises(ValueError, match=message):
         Kept(**options)
+
+
+def test_only_a_recorder_is_attached_to():
+    with pytest.raises(ValueError, match="must be an ActivationRecorder; got"):
+        Kept().attach(net_of_two())
 
 
 def test_what_is_usually_sent_are_figures():

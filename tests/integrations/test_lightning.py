@@ -162,6 +162,35 @@ def test_a_fit_that_resumes_records_what_one_without_a_break_records(tmp_path, l
     assert_same_windows(second.recorder, whole.recorder)
 
 
+def test_two_callbacks_keep_states_of_their_own_and_updates_are_watched(tmp_path, loaders):
+    def pair():
+        return ActivationCallback(window=1, watch=2), ActivationCallback(window=4, name="wide")
+
+    run = trainer(tmp_path, *pair(), enable_checkpointing=True)
+    run.fit(Digits(), *loaders)
+    ratio = "update_ratio/net.fc1.weight"
+    windows = run.callbacks[0].recorder.select(phase="train").windows
+    assert [w.last_step for w in windows if ratio in w.scalars] == [1, 3, 5, 7]
+    run.save_checkpoint(tmp_path / "end.ckpt")
+    resumed = trainer(tmp_path, *pair(), max_steps=STEPS + 1)
+    resumed.fit(Digits(), *loaders, ckpt_path=str(tmp_path / "end.ckpt"))
+    narrow, wide = (c.recorder.select(phase="train") for c in resumed.callbacks[:2])
+    assert [w.last_step for w in narrow.windows] == list(range(1, STEPS + 2))
+    assert [w.last_step for w in wide.windows] == [4, 8, 9]
+
+
+def test_other_processes_do_not_take_the_main_ones_state(tmp_path, loaders, monkeypatch):
+    first = trainer(tmp_path, ActivationCallback(window=1))
+    first.fit(Digits(), *loaders)
+    first.save_checkpoint(tmp_path / "end.ckpt")
+    monkeypatch.setattr(Trainer, "is_global_zero", property(lambda trainer: False))
+    callback = ActivationCallback(window=1)
+    resumed = trainer(tmp_path, callback, max_steps=STEPS + 2)
+    resumed.fit(Digits(), *loaders, ckpt_path=str(tmp_path / "end.ckpt"))
+    windows = callback.recorder.select(phase="train").windows
+    assert [w.last_step for w in windows] == [STEPS + 1, STEPS + 2]
+
+
 def test_a_second_fit_of_a_given_recorder_counts_on(tmp_path, loaders):
     module = Digits()
     recorder = ActivationRecorder(module, window=1, include="net.act*")

@@ -3,6 +3,7 @@
 import pytest
 from logged_runs import expected, recorded
 
+from actstats.integrations import Packet
 from actstats.integrations import mlflow as ours
 from actstats.integrations._bins import all_bins
 from actstats.integrations.mlflow import MLflowFeed
@@ -71,3 +72,12 @@ def test_names_that_it_refuses_stay_apart():
     feed = MLflowFeed()
     names = [feed._name(tag) for tag in ("a:grad", "a#grad", "a_grad", "a:grad")]
     assert names == ["a_grad", "a_grad_2", "a_grad_3", "a_grad"]
+
+
+def test_long_names_lose_their_middle(run):
+    feed = MLflowFeed(strict=True)
+    tags = [f"actstats/rms/train/{'deep.' * 60}{middle}{'er.' * 60}fc" for middle in "ab"]
+    feed.send(Packet(7, "train", dict(zip(tags, (1.0, 2.0), strict=True))))
+    names = [feed._name(tag) for tag in tags]
+    assert [history(run, name) for name in names] == [[(7, 1.0)], [(7, 2.0)]]
+    assert all(name.startswith("actstats/rms/train/deep.") for name in names)

@@ -1,6 +1,7 @@
-"""The recipes of the page of integrations run, and see each step once."""
+"""The recipes of the page of integrations run, and its table tells what was run and measured."""
 
 import importlib.util
+import json
 import re
 import subprocess
 import sys
@@ -8,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-PAGE = (Path(__file__).parents[2] / "docs" / "integrations.md").read_text("utf-8")
+ROOT = Path(__file__).parents[2]
+PAGE = (ROOT / "docs" / "integrations.md").read_text("utf-8")
 CHECKS = {
     "Accelerate": """
 assert [w.last_step for w in recorder.recording.windows] == [0, 1, 2, 3]
@@ -71,3 +73,47 @@ def test_recipe(title, tmp_path):
 def test_every_recipe_is_checked():
     _, recipes = PAGE.split("## Recipes")
     assert re.findall(r"^### (.*)$", recipes, re.MULTILINE) == list(CHECKS)
+
+
+# ---- the table -----------------------------------------------------------------------------------
+
+MEASURED = {  # by the first word of a row: its package, and what the benchmark calls it
+    "transformers": ("transformers", "transformers"),
+    "Lightning": ("lightning", "lightning"),
+    "TensorBoard": ("tensorboard", "tensorboard, every=100"),
+    "W&B": ("wandb", "wandb, every=100"),
+    "Trackio": ("trackio", "trackio, every=100"),
+    "MLflow": ("mlflow-skinny", "mlflow, every=100"),
+    "Accelerate": ("accelerate", None),
+    "Ignite": ("pytorch-ignite", "ignite"),
+    "Keras": ("keras", "keras"),
+}
+
+
+def rows():
+    """The table's rows, by the first word."""
+    lines = re.findall(r"^\| (\[.*)\|$", PAGE.partition("## What they add")[0], re.MULTILINE)
+    cells = [[cell.strip() for cell in line.split(" | ")] for line in lines]
+    return {re.match(r"\[([\w&]+)", row[0])[1]: row for row in cells}
+
+
+def test_the_table_tells_what_was_measured_in_these_versions():
+    result = json.loads((ROOT / "benchmarks" / "results" / "integrations.json").read_text())
+    wanted = {}
+    for name, (package, variant) in MEASURED.items():
+        version, cost = result["machine"]["versions"][package], "nothing: the same two calls"
+        if variant is not None:
+            added = result["added_us"][variant][0]
+            cost = f"{added:.0f} µs, {added / (10 * result['bare_ms']):.1f} %"
+        wanted[name] = (version, cost)
+    assert {name: (row[1], row[3]) for name, row in rows().items()} == wanted
+    pinned = (ROOT / "constraints.txt").read_text()
+    for package, _ in MEASURED.values():
+        assert f"{package}=={result['machine']['versions'][package]}" in pinned, package
+
+
+def test_the_table_names_tests_that_there_are():
+    for name, row in rows().items():
+        files = re.findall(r"`(test_\w+\.py)`", row[4])
+        assert files, name
+        assert all(Path(__file__).with_name(file).exists() for file in files), name

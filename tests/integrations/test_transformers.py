@@ -1,7 +1,11 @@
 """The transformers Trainer: each step once, evaluation apart, errors survived, runs resumed."""
 
+import json
 import logging
 import os
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -221,6 +225,43 @@ def test_gradients_are_divided_by_the_scale_of_mixed_precision():
         assert callback.recorder.grad_scale is Optimizer.scaler
     finally:
         callback.detach()
+
+
+def test_two_callbacks_keep_states_of_their_own_and_updates_are_watched(tmp_path):
+    saving = {"save_strategy": "steps", "save_steps": 3, "max_steps": 3}
+    pair = ActivationCallback(window=1, watch=2), ActivationCallback(window=3, name="wide")
+    trainer(tmp_path, tiny_bert(), TINY, pair, **saving).train()
+    ratio = "update_ratio/classifier.weight"
+    windows = pair[0].recorder.recording.windows
+    assert [w.last_step for w in windows if ratio in w.scalars] == [1, 3]
+    kept = sorted(path.name for path in (tmp_path / "checkpoint-3").glob("actstats*"))
+    assert kept == ["actstats.pt", "actstats_wide.pt"]
+    again = ActivationCallback(window=1), ActivationCallback(window=3, name="wide")
+    resumed = trainer(tmp_path, tiny_bert(), TINY, again, **saving | {"max_steps": 4})
+    resumed.train(resume_from_checkpoint=str(tmp_path / "checkpoint-3"))
+    steps = [[w.last_step for w in c.recorder.recording.windows] for c in again]
+    assert steps == [[1, 2, 3, 4], [3, 4]]
+
+
+@pytest.mark.skipif(not torch.distributed.is_available(), reason="torch without distributed")
+def test_each_rank_records_and_resumes_its_own_and_the_main_one_feeds_loggers(tmp_path):
+    script = Path(__file__).with_name("trainer_ranks.py")
+    start = [*(sys.executable, "-m", "torch.distributed.run"), "--standalone", "--nproc-per-node=2"]
+    paths = os.pathsep.join(filter(None, sys.path))
+    done = subprocess.run(
+        [*start, str(script), str(tmp_path)],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        env={**os.environ, "PYTHONPATH": paths, "OMP_NUM_THREADS": "1"},
+    )
+    assert done.returncode == 0, done.stderr
+    one, other = (json.loads((tmp_path / f"rank{rank}.json").read_text()) for rank in (0, 1))
+    assert (one["sent"], other["sent"]) == (STEPS, 0)
+    assert one["merged"] == other["merged"] == one["own"] + other["own"] == 2 * STEPS * PER_STEP * 2
+    assert one["mean"] != other["mean"]
+    for rank in one, other:
+        assert rank["resumed"] == [rank["own"], pytest.approx(rank["mean"], rel=1e-6)]
 
 
 def test_options_beside_a_recorder_are_refused():

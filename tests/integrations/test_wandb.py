@@ -8,8 +8,10 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+import torch
 from logged_runs import expected, recorded
 
+from actstats import ActivationRecorder, make_mlp
 from actstats.integrations._bins import bins_at_most
 from actstats.integrations.wandb import MOST_BINS, TrackioFeed, WandbFeed
 
@@ -69,7 +71,7 @@ def payloads(data):
 def test_wandb_holds_figures_and_histograms_by_our_step(run):
     recorder = recorded(WandbFeed(strict=True))
     found = rows(run)
-    assert [row["actstats/step"] for row in found] == [1, 3, 3, 5, 5]
+    assert [row["actstats/step"] for row in found] == [1, 3, 5]
     for tag, values in expected(recorder, "std").items():
         assert [(row["actstats/step"], row[tag]) for row in found if tag in row] == values
     for window in recorder.recording.windows:
@@ -95,6 +97,26 @@ def test_wandb_takes_fine_histograms_coarser(run):
     sizes = [len(v["values"]) for k, v in row.items() if "/histogram/" in k]
     assert len(sizes) == 10
     assert max(sizes) <= MOST_BINS
+
+
+@pytest.mark.parametrize("by", ["step", "nothing", "every third step"])
+def test_wandb_refuses_nothing_that_the_loop_logs(run, by):
+    net = make_mlp(2, [8], 1)
+    recorder = ActivationRecorder(net, window=1)
+    with recorder, WandbFeed(run, strict=True, findings=False).attach(recorder):
+        for step in range(9):
+            net(torch.ones(4, 2))
+            recorder.step()
+            if by != "every third step" or step % 3 == 0:
+                run.log({"loss": float(step)}, **({} if by == "nothing" else {"step": step}))
+            net.eval()(torch.ones(4, 2))
+            net.train()
+    found = rows(run)
+    kept = [row["loss"] for row in found if "loss" in row]
+    assert kept == [0.0, 3.0, 6.0] if by == "every third step" else kept == list(range(9))
+    for phase, steps in ("train", range(9)), ("eval", range(1, 10)):
+        tag = f"actstats/rms/{phase}/fc1"
+        assert [row["actstats/step"] for row in found if tag in row] == list(steps)
 
 
 def test_wandb_without_a_run_says_what_to_do():

@@ -217,6 +217,11 @@ def test_unknown_figure_is_refused_with_a_hint(recorder):
         LiveDisplay(recorder, "dead_fractoin")
 
 
+def test_what_is_no_recorder_is_refused():
+    with pytest.raises(ValueError, match=r"got NoneType\. A trainer's callback makes one when"):
+        LiveDisplay(None)
+
+
 @pytest.mark.parametrize("interval", [0, -1.0, float("nan"), float("inf"), "1"])
 def test_interval_that_is_none_is_refused(recorder, interval):
     with pytest.raises(ValueError, match="`interval` must be seconds above 0; got"):

@@ -123,7 +123,7 @@ def test_without_rich_the_error_names_the_extra(monkeypatch):
         Terminal()
 
 
-def shown(monkeypatch, *, is_terminal):
+def shown(monkeypatch, *, is_terminal, lines=LINES):
     rich_console = pytest.importorskip("rich.console")
     importlib.import_module("actstats.cli.live")  # it takes the class as it is before
     made = rich_console.Console
@@ -136,7 +136,7 @@ def shown(monkeypatch, *, is_terminal):
     surface = Terminal()
     surface.start()
     for state in ("running", "ended"):
-        surface.show(view(figure="rms"), "actstats", state)
+        surface.show(view(lines, figure="rms"), "actstats", state)
     surface.stop()
     return out.getvalue()
 
@@ -147,6 +147,11 @@ def test_file_gets_the_last_view_alone(monkeypatch):
     assert "ended" in text
     assert text.endswith("\n")
     assert "\x1b" not in text
+
+
+def test_of_many_sites_the_argument_that_chooses_is_named(monkeypatch):
+    text = shown(monkeypatch, is_terminal=False, lines=list(LINES) * 40)
+    assert "more sites; site= chooses" in text
 
 
 def test_terminal_is_written_over_and_keeps_the_last_view(monkeypatch):

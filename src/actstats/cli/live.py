@@ -55,14 +55,18 @@ def render(
     bars: str = BLOCKS,
     *,
     state: str = "Ctrl-C ends",
+    option: str = "--site",
 ) -> Group:
-    """Return a view that fits; ``state`` is said of a run that has not ended."""
+    """Return a view that fits.
+
+    ``state`` is said of a run that has not ended; ``option`` is what chooses among many sites.
+    """
     above = [_title(view, title, state), *_scalars(view, bars)]
     verdict = _verdict(view, width)
     room = max(height - len(above) - len(verdict) - _FIXED, 1)
     lines = view.most_telling(room)
     hidden = len(view.lines) - len(lines)
-    more = [Text(f"and {hidden} more sites; --site chooses", style="dim")] if hidden else []
+    more = [Text(f"and {hidden} more sites; {option} chooses", style="dim")] if hidden else []
     return Group(*above, _table(view, lines, width, bars), *more, Text(), *verdict)
 
 

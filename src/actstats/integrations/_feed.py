@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Self
 
 from actstats import arguments
+from actstats.custom import known_figures
 from actstats.diagnosis import diagnose
 from actstats.names import printable
 from actstats.recorder import ActivationRecorder
@@ -22,6 +23,7 @@ __all__ = ["Feed", "Packet"]
 
 USUAL = ("rms", "std", "saturated_fraction", "dead_fraction", "signal_fraction")
 JUDGED = 8  # windows of one diagnosis, and from one to the next
+MOST_WAITING = 64  # windows before those of a phase become one, which they are sent as anyway
 
 
 @dataclass(frozen=True)
@@ -60,9 +62,10 @@ class Feed(ABC):
     ----------
     sites : str or sequence of str, optional
         Patterns of sites to send; None: all.
-    figures : str or sequence of str
-        Figures to send of each site, some of ``actstats.stats.FIGURES``. Where one does not apply,
-        nothing is sent.
+    figures : str or sequence of str, optional
+        Figures to send of each site: some of ``actstats.stats.FIGURES``, or of statistics of your
+        own (:doc:`/statistics`). None: rms, std, saturated_fraction, dead_fraction,
+        signal_fraction and all of your own. Where one does not apply, nothing is sent.
     histograms : bool, default True
         Whether to send the histogram of each site.
     findings : bool, default True
@@ -86,7 +89,7 @@ class Feed(ABC):
         self,
         *,
         sites: str | Sequence[str] | None = None,
-        figures: str | Sequence[str] = USUAL,
+        figures: str | Sequence[str] | None = None,
         histograms: bool = True,
         findings: bool = True,
         every: int = 1,
@@ -94,7 +97,7 @@ class Feed(ABC):
         strict: bool = False,
     ) -> None:
         self._sites = arguments.patterns("sites", sites)
-        self._figures = _checked(figures)
+        self._figures = None if figures is None else _checked(figures)
         self._histograms = histograms
         self._judges = findings
         self._every = arguments.positive("every", every)
@@ -114,7 +117,17 @@ class Feed(ABC):
     # ---- life cycle ------------------------------------------------------------------------------
 
     def attach(self, recorder: ActivationRecorder) -> Self:
-        """Send the windows that close in this recorder from now on. Return the feed."""
+        """Send the windows that close in this recorder from now on. Return the feed.
+
+        Raises
+        ------
+        ValueError
+            If it is no recorder.
+        """
+        if not isinstance(recorder, ActivationRecorder):
+            raise ValueError(
+                f"`recorder` must be an ActivationRecorder; got {type(recorder).__name__}."
+            )
         if self._stop is not None:
             self.detach()
         if recorder is not self._recorder:
@@ -163,9 +176,10 @@ class Feed(ABC):
         """Take in a window that has closed, and send what is due."""
         self._keep(window)
         self._closed += 1
-        since = window.first_step if self._since is None else self._since
-        self._since = since
         together = window.last_step == self._sent  # with one that was sent, of another phase
+        went_back = self._since is not None and window.last_step < self._since and not together
+        since = window.first_step if self._since is None or went_back else self._since
+        self._since = since
         if together or window.last_step - since + 1 >= self._every:
             self._send_waiting()
         if self._judges and self._closed >= JUDGED and not together:
@@ -174,6 +188,8 @@ class Feed(ABC):
     def _keep(self, window: Window) -> None:
         self._waiting.append(window)
         self._recent.append(window)
+        if len(self._waiting) > MOST_WAITING:
+            self._waiting = self._sums()
 
     def _finish(self) -> None:
         assert self._recorder is not None
@@ -186,12 +202,17 @@ class Feed(ABC):
 
     def _send_waiting(self) -> None:
         """Send the windows that wait, those of one phase as one."""
-        waiting, self._waiting = self._waiting, []
-        phases = dict.fromkeys(window.phase for window in waiting)
-        sums = [Window.sum([w for w in waiting if w.phase == phase]) for phase in phases]
+        sums, self._waiting = self._sums(), []
         for window in sorted(sums, key=lambda window: window.last_step):
             self._sent, self._since = window.last_step, window.last_step + 1
             self.send(self.packet(window))
+
+    def _sums(self) -> list[Window]:
+        """Return what waits, the windows of each phase as one."""
+        phases: dict[str, list[Window]] = {}
+        for window in self._waiting:
+            phases.setdefault(window.phase, []).append(window)
+        return [Window.sum(windows) for windows in phases.values()]
 
     def packet(self, window: Window) -> Packet:
         """Return what is sent of a window."""
@@ -205,8 +226,10 @@ class Feed(ABC):
 
     def _numbers(self, window: Window, wanted: set[str]) -> Iterator[tuple[str, float]]:
         sites, found = window.figures
-        for figure in self._figures:
-            for site, value in zip(sites, found[figure].tolist(), strict=True):
+        own = (name for name in found if name not in FIGURES)
+        for figure in (*USUAL, *own) if self._figures is None else self._figures:
+            values = found[figure].tolist() if figure in found else [math.nan] * len(sites)
+            for site, value in zip(sites, values, strict=True):
                 if site in wanted and not math.isnan(value):
                     yield self.tag(figure, window.phase, site), value
 
@@ -233,9 +256,10 @@ class Feed(ABC):
 
 def _checked(figures: str | Sequence[str]) -> tuple[str, ...]:
     """Return names of figures that there are."""
-    names = (figures,) if isinstance(figures, str) else tuple(figures)
+    names, every = (figures,) if isinstance(figures, str) else tuple(figures), known_figures()
     for name in names:
-        if name not in FIGURES:
-            hint = close_matches(str(name), FIGURES)
-            raise ValueError(f"`figures` must be some of {FIGURES}; got {name!r}{hint}")
+        if name not in (*FIGURES, *every):
+            hint = close_matches(str(name), (*FIGURES, *every))
+            more = f" or of your own statistics, {every}," if every else ""
+            raise ValueError(f"`figures` must be some of {FIGURES}{more}; got {name!r}{hint}")
     return names

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import inspect
 import os
-from collections.abc import Mapping, Sequence
+import weakref
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
+from torch.optim import Optimizer
 
+from actstats import arguments
 from actstats.integrations._feed import Feed
 from actstats.recorder import ActivationRecorder
 from actstats.shared import logger
+from actstats.updates import unwrapped
 
 __all__ = ["Training"]
 
@@ -30,14 +36,25 @@ class Training:
         The user's, for all runs. None: each run gets one of its own.
     feeds : Feed or sequence of Feed
         What sends closed windows on.
+    watch : bool or int
+        Whether to watch the trainer's optimizers; a number: the ``every`` of
+        ``recorder.watch``.
     options : mapping
         Of the recorders that are made here.
+
+    Raises
+    ------
+    TypeError
+        If a recorder has no such option.
+    ValueError
+        If an argument is not as described, or options are given beside a recorder.
     """
 
     def __init__(
         self,
         recorder: ActivationRecorder | None,
         feeds: Feed | Sequence[Feed],
+        watch: bool | int,
         options: Mapping[str, Any],
     ) -> None:
         if recorder is not None and options:
@@ -48,8 +65,10 @@ class Training:
             raise ValueError(
                 f"`recorder` must be an ActivationRecorder or None; got {type(recorder).__name__}."
             )
+        inspect.signature(ActivationRecorder).bind(None, **options)  # now, not when training begins
         self.recorder = recorder
-        self.feeds = (feeds,) if isinstance(feeds, Feed) else tuple(feeds)
+        self.feeds = _feeds(feeds)
+        self._watch = watch if isinstance(watch, bool) else arguments.positive("watch", watch)
         self._makes = recorder is None
         self._options = dict(options)
         self._state: Mapping[str, Any] | None = None
@@ -57,8 +76,19 @@ class Training:
         self._offset = 0
         self._done = 0  # steps of the trainer's
         self._running = False
+        self._attached = False  # by us
+        self._scaled = False  # its gradients, by us
+        self._watched: list[weakref.ref[Optimizer]] = []
 
-    def begin(self, model: nn.Module, done: int, *, sends: bool = True) -> ActivationRecorder:
+    def begin(
+        self,
+        model: nn.Module,
+        done: int,
+        *,
+        sends: bool = True,
+        optimizers: Iterable[Any] = (),
+        scaler: Any = None,
+    ) -> ActivationRecorder:
         """Begin a run after so many steps; ``sends`` tells whether this process feeds loggers."""
         self.end()  # a run that an error ended
         if self._makes:
@@ -66,12 +96,14 @@ class Training:
         recorder = self.recorder
         assert recorder is not None
         self._restore(recorder)
-        self._done = done
-        goes_back = done > 0 and not self._stepped and recorder.latest is None
-        self._offset = 0 if goes_back else max(0, recorder.open_step - (done + 1))
+        self._count_from(done, recorder)
+        if scaler is not None and recorder.grad_scale is None:
+            recorder.grad_scale, self._scaled = scaler, True
+        if self._watch:
+            self._watch_all(recorder, optimizers)
         for feed in self.feeds if sends else ():
             feed.attach(recorder)
-        self._running = True
+        self._running, self._attached = True, not recorder.attached
         return recorder.attach()
 
     def _restore(self, recorder: ActivationRecorder) -> None:
@@ -82,8 +114,27 @@ class Training:
         try:
             recorder.load_state_dict(state)
             self._stepped = True
-        except ValueError as error:
+        except Exception as error:  # another version's, say; the run itself must go on
             logger.warning("the recording begins anew, since the checkpoint's differs: %s", error)
+
+    def _count_from(self, done: int, recorder: ActivationRecorder) -> None:
+        """Fit the trainer's numbers to the recorder's."""
+        self._done = done
+        goes_back = done > 0 and not self._stepped and recorder.latest is None
+        self._offset = 0 if goes_back else max(0, recorder.open_step - (done + 1))
+
+    def _watch_all(self, recorder: ActivationRecorder, optimizers: Iterable[Any]) -> None:
+        """Watch the optimizers that this recorder does not watch by us yet."""
+        every = {} if self._watch is True else {"every": int(self._watch)}
+        self._watched = [] if self._makes else self._watched
+        for optimizer in optimizers:
+            try:
+                inner = unwrapped(optimizer)
+                if not any(known() is inner for known in self._watched):
+                    recorder.watch(inner, **every)
+                    self._watched.append(weakref.ref(inner))
+            except (TypeError, ValueError) as error:  # of a framework's own making
+                logger.warning("no optimizer is watched here: %s", error)
 
     def step(self, done: int, scalars: Mapping[str, float]) -> None:
         """Close a step, if the trainer has done more of them than before."""
@@ -99,7 +150,10 @@ class Training:
         if not self._running or self.recorder is None:
             return
         self._running = False
-        self.recorder.detach()
+        if self._attached:
+            self.recorder.detach()
+        if self._scaled:
+            self.recorder.grad_scale, self._scaled = None, False  # the next run has another
         for feed in self.feeds:
             feed.detach()
 
@@ -113,14 +167,24 @@ class Training:
         """Take a checkpoint's state, from which the next run goes on."""
         self._state = state or None
 
+    def drop_state(self) -> None:
+        """Do without a checkpoint's state, since it is another process's."""
+        if self._state is not None:
+            self._state = None
+            logger.warning(
+                "the recording begins anew here: the checkpoint holds the main process's"
+            )
+
     def save(self, path: Path) -> None:
         """Write the state into a checkpoint's folder; what fails is logged, never raised."""
         beside = path.with_name(f"{path.name}.part")
         try:
             torch.save(self.state_dict(), beside)
             os.replace(beside, path)
-        except OSError as error:
+        except Exception as error:  # torch tells a full disk by a RuntimeError
             logger.warning("%s cannot be written, so no run resumes from it: %s", path, error)
+            with suppress(OSError):
+                beside.unlink(missing_ok=True)
 
     def load(self, path: Path) -> bool:
         """Take the state that was written there; tell whether there is one."""
@@ -132,3 +196,11 @@ class Training:
             logger.warning("%s cannot be read: %s", path, error)
             return False
         return True
+
+
+def _feeds(feeds: Any) -> tuple[Feed, ...]:
+    many = tuple(feeds) if isinstance(feeds, Sequence) else (feeds,)
+    for feed in many:
+        if not isinstance(feed, Feed):
+            raise ValueError(f"`feeds` must be a Feed or a list of Feeds; got {feed!r}.")
+    return many

@@ -52,6 +52,11 @@ class ActivationCallback(*_bases()):  # type: ignore[misc]  # which ones, is kno
         A recorder of the module. None: ``fit()`` makes one each time, :attr:`recorder`.
     feeds : Feed or sequence of Feed
         Loggers to send closed windows to, in the main process.
+    watch : bool or int, default False
+        Whether to record how far the optimizers' steps move the weights, as
+        :meth:`~actstats.ActivationRecorder.watch` does; a number is its ``every``.
+    name : str, default ""
+        Tells apart the states in a checkpoint where a Trainer has several of these callbacks.
     **options
         Of the recorder that is made: ``capture``, ``include``, ``every``, ``log`` ...
 
@@ -59,8 +64,10 @@ class ActivationCallback(*_bases()):  # type: ignore[misc]  # which ones, is kno
     ------
     ImportError
         On import, if neither lightning nor pytorch-lightning is installed.
+    TypeError
+        If a recorder has no such option.
     ValueError
-        If both a recorder and options are given, or it is no recorder.
+        If an argument is not as described, or options are given beside a recorder.
 
     Examples
     --------
@@ -76,10 +83,13 @@ class ActivationCallback(*_bases()):  # type: ignore[misc]  # which ones, is kno
         recorder: ActivationRecorder | None = None,
         *,
         feeds: Feed | Sequence[Feed] = (),
+        watch: bool | int = False,
+        name: str = "",
         **options: Any,
     ) -> None:
         super().__init__()
-        self._training = Training(recorder, feeds, options)
+        self._training = Training(recorder, feeds, watch, options)
+        self._name = name
 
     @property
     def recorder(self) -> ActivationRecorder | None:
@@ -94,11 +104,15 @@ class ActivationCallback(*_bases()):  # type: ignore[misc]  # which ones, is kno
 
     def on_train_start(self, trainer: Any, pl_module: Any) -> None:
         """Attach a recorder; the sanity check is over, and a checkpoint's step is known."""
-        sends = bool(trainer.is_global_zero)
-        recorder = self._training.begin(pl_module, trainer.global_step, sends=sends)
-        scaler = getattr(trainer.precision_plugin, "scaler", None)
-        if scaler is not None and recorder.grad_scale is None:
-            recorder.grad_scale = scaler
+        if not trainer.is_global_zero:
+            self._training.drop_state()
+        self._training.begin(
+            pl_module,
+            trainer.global_step,
+            sends=bool(trainer.is_global_zero),
+            optimizers=trainer.optimizers,
+            scaler=getattr(trainer.precision_plugin, "scaler", None),
+        )
 
     def on_train_batch_end(
         self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int
@@ -116,6 +130,11 @@ class ActivationCallback(*_bases()):  # type: ignore[misc]  # which ones, is kno
     def on_exception(self, trainer: Any, pl_module: Any, exception: BaseException) -> None:
         """Remove the hooks; what was recorded stays."""
         self._training.end()
+
+    @property
+    def state_key(self) -> str:
+        """Under which a checkpoint keeps the state."""
+        return " ".join(filter(None, (type(self).__qualname__, self._name)))
 
     def state_dict(self) -> dict[str, Any]:
         """Return what a checkpoint keeps."""

@@ -14,12 +14,14 @@ from actstats.stats import TensorStats
 __all__ = ["MLflowFeed"]
 
 MOST_METRICS = 1000  # that MLflow takes at once
+MOST_CHARACTERS = 240  # of a name: MLflow takes 250, and some may be needed to tell two apart
 
 
 class MLflowFeed(Feed):
     """Send closed windows to a run of MLflow.
 
-    Figures are metrics; characters that MLflow refuses in names become ``_``. Of each sending the
+    Figures are metrics; characters that MLflow refuses in names become ``_``, and names that are
+    too long for it lose their middle. Of each sending the
     histograms are one JSON artifact, ``actstats/histograms/<step>-<phase>.json``: by site
     ``counts`` and ``edges``, exact, an empty bin in each gap. What is found is a text artifact,
     ``actstats/findings/<step>.txt``.
@@ -63,7 +65,7 @@ class MLflowFeed(Feed):
         """Return a tag as MLflow takes it, unlike that of any other tag."""
         if tag not in self._names:
             taken = set(self._names.values())
-            plain = _plain(tag)
+            plain = _short(_plain(tag))
             names = (plain if i == 1 else f"{plain}_{i}" for i in count(1))
             self._names[tag] = next(name for name in names if name not in taken)
         return self._names[tag]
@@ -76,6 +78,12 @@ def _binned(stats: TensorStats) -> dict[str, list[float]]:
 
 def _plain(tag: str) -> str:
     return re.sub(r"[^\w./ -]", "_", tag)
+
+
+def _short(name: str) -> str:
+    """Return a name that is too long without its middle."""
+    half = MOST_CHARACTERS // 2
+    return name if len(name) <= MOST_CHARACTERS else f"{name[: half - 3]}...{name[-half:]}"
 
 
 def _mlflow() -> Any:

@@ -39,6 +39,11 @@ class ActivationCallback(TrainerCallback):  # type: ignore[misc]  # untyped wher
         A recorder of the model. None: ``train()`` makes one each time, :attr:`recorder`.
     feeds : Feed or sequence of Feed
         Loggers to send closed windows to, in the main process.
+    watch : bool or int, default False
+        Whether to record how far the optimizer's steps move the weights, as
+        :meth:`~actstats.ActivationRecorder.watch` does; a number is its ``every``.
+    name : str, default ""
+        Tells apart the states in a checkpoint where a Trainer has several of these callbacks.
     resume_from : str or path, optional
         The checkpoint's folder, where ``train(resume_from_checkpoint=...)`` is given one outside
         ``output_dir``, which callbacks are not told.
@@ -49,8 +54,10 @@ class ActivationCallback(TrainerCallback):  # type: ignore[misc]  # untyped wher
     ------
     ImportError
         On import, if transformers is not installed.
+    TypeError
+        If a recorder has no such option.
     ValueError
-        If both a recorder and options are given, or it is no recorder.
+        If an argument is not as described, or options are given beside a recorder.
 
     Examples
     --------
@@ -66,10 +73,13 @@ class ActivationCallback(TrainerCallback):  # type: ignore[misc]  # untyped wher
         recorder: ActivationRecorder | None = None,
         *,
         feeds: Feed | Sequence[Feed] = (),
+        watch: bool | int = False,
+        name: str = "",
         resume_from: str | Path | None = None,
         **options: Any,
     ) -> None:
-        self._training = Training(recorder, feeds, options)
+        self._training = Training(recorder, feeds, watch, options)
+        self._name = name
         self._resume_from = None if resume_from is None else Path(resume_from)
         self._logged: dict[str, float] = {}
 
@@ -97,12 +107,14 @@ class ActivationCallback(TrainerCallback):  # type: ignore[misc]  # untyped wher
         self._logged = {}
         if state.global_step:
             self._resume(args, state.global_step)
-        recorder = self._training.begin(
-            model, state.global_step, sends=bool(state.is_world_process_zero)
+        optimizer = kwargs.get("optimizer")
+        self._training.begin(
+            model,
+            state.global_step,
+            sends=bool(state.is_world_process_zero),
+            optimizers=() if optimizer is None else (optimizer,),
+            scaler=getattr(optimizer, "scaler", None),  # of mixed precision in fp16
         )
-        scaler = getattr(kwargs.get("optimizer"), "scaler", None)  # of mixed precision in fp16
-        if scaler is not None and recorder.grad_scale is None:
-            recorder.grad_scale = scaler
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Close a step."""
@@ -126,7 +138,7 @@ class ActivationCallback(TrainerCallback):  # type: ignore[misc]  # untyped wher
         """Write the recorder's state into the checkpoint that was saved."""
         folder = _checkpoint(args.output_dir, state.global_step)
         if folder.is_dir() and not args.save_only_model:
-            self._training.save(folder / _name(args))
+            self._training.save(folder / self._file(args))
 
     def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Remove the hooks; send what is left."""
@@ -137,20 +149,20 @@ class ActivationCallback(TrainerCallback):  # type: ignore[misc]  # untyped wher
         asked = [self._resume_from] if self._resume_from is not None else []
         asked += [Path(given)] if isinstance(given, str) else []
         folders = (*asked, _checkpoint(args.output_dir, step))
-        if not any(self._training.load(folder / _name(args)) for folder in folders):
+        if not any(self._training.load(folder / self._file(args)) for folder in folders):
             logger.warning(
                 "no %s in %s: the recording begins anew after step %d; `resume_from` tells a "
                 "checkpoint that lies elsewhere",
-                *(_name(args), " or ".join(map(str, folders)), step),
+                *(self._file(args), " or ".join(map(str, folders)), step),
             )
+
+    def _file(self, args: Any) -> str:
+        """Return the file of this process."""
+        process = str(args.process_index) if args.world_size > 1 else ""
+        return f"{'_'.join(filter(None, ('actstats', self._name, process)))}.pt"
 
 
 def _checkpoint(folder: str, step: int) -> Path:
     from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
     return Path(folder) / f"{PREFIX_CHECKPOINT_DIR}-{step}"
-
-
-def _name(args: Any) -> str:
-    """Return the file of this process."""
-    return "actstats.pt" if args.world_size <= 1 else f"actstats_{args.process_index}.pt"

@@ -16,9 +16,10 @@ MOST_BINS = 512  # of a histogram that W&B and Trackio take
 class WandbFeed(Feed):
     """Send closed windows to a run of Weights & Biases.
 
-    They have a step axis of their own, ``actstats/step``, so they fit beside whatever else is
-    logged, in any order, and after a resume. Histograms have at most 512 bins, the finest that
-    fit; their counts are exact.
+    They have a step axis of their own, ``actstats/step``. What is sent goes into the row of the run
+    that is open, beside what you log yourself; only the next step's begins a row, if you began none
+    since. So no row that a loop of the same steps logs by ``step=`` is refused. Histograms have at
+    most 512 bins, the finest that fit; their counts are exact.
 
     Parameters
     ----------
@@ -39,6 +40,7 @@ class WandbFeed(Feed):
         self._wandb = _wandb()
         self._given = run
         self._defined: Any = None  # the run that knows our axis
+        self._row = (-1, -1)  # of the run, and the recorder's step in it
 
     def send(self, packet: Packet) -> None:
         """Log a packet."""
@@ -46,8 +48,13 @@ class WandbFeed(Feed):
         step = f"{self.prefix}/step"
         if run is not self._defined:
             run.define_metric(f"{self.prefix}/*", step_metric=step)
-            self._defined = run
-        run.log({step: packet.step, **_values(self, packet, self._wandb.Histogram)})
+            self._defined, self._row = run, (-1, -1)
+        row, sent = self._row
+        if run.step == row and packet.step != sent:
+            run.log({}, commit=True)
+        values = {step: packet.step, **_values(self, packet, self._wandb.Histogram)}
+        run.log(values, commit=False)  # W&B drops what is logged by a step that is committed
+        self._row = (run.step, packet.step)
 
     def _active(self) -> Any:
         run = self._given if self._given is not None else self._wandb.run

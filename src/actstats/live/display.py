@@ -80,6 +80,11 @@ class LiveDisplay:
         phase: str | None = None,
         interval: float = 1.0,
     ) -> None:
+        if not isinstance(recorder, ActivationRecorder):
+            raise ValueError(
+                f"`recorder` must be an ActivationRecorder; got {type(recorder).__name__}. A "
+                "trainer's callback makes one when training begins: give it one of your own."
+            )
         if figure not in recorder.figure_names:
             hint = close_matches(str(figure), recorder.figure_names)
             raise ValueError(

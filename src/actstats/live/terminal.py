@@ -43,7 +43,7 @@ class Terminal:
 
         on = self._live.console
         bars = BLOCKS if on.encoding.startswith("utf") else ASCII
-        made = render(view, title, on.width, on.height - 1, bars, state=state)
+        made = render(view, title, on.width, on.height - 1, bars, state=state, option="site=")
         self._live.update(made, refresh=True)
 
     def stop(self) -> None:
