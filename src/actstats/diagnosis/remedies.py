@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from actstats.diagnosis.diagnosis import Diagnosis
 from actstats.diagnosis.finding import at_least
+from actstats.diagnosis.norms import has_sequences
 from actstats.diagnosis.reading import span
 
 __all__ = ["Remedy", "remedies_for"]
@@ -22,13 +23,17 @@ _CURABLE = frozenset(
     }
 )
 _BIASED = frozenset({"dead-units", "silent-units", "saturated", "input-independent"})
-_NORMS = {
+Norms = Mapping[type[nn.Module], Callable[..., nn.Module]]
+_NORMS: Norms = {
     nn.Linear: nn.BatchNorm1d,
     nn.Conv1d: nn.BatchNorm1d,
     nn.Conv2d: nn.BatchNorm2d,
     nn.Conv3d: nn.BatchNorm3d,
 }
-_NORM_TYPES = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.LayerNorm, nn.GroupNorm)
+_NORM_TYPES = (
+    *(nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d),
+    *(nn.LayerNorm, nn.RMSNorm, nn.GroupNorm),
+)
 Weighty = nn.Linear | nn.Conv1d | nn.Conv2d | nn.Conv3d
 
 
@@ -64,6 +69,7 @@ def remedies_for(diagnosis: Diagnosis) -> Iterator[Remedy]:
     yield Remedy("Xavier initialisation, biases 0", lambda m: initialise(m, nn.init.xavier_normal_))
     yield Remedy("He initialisation, biases 0", lambda m: initialise(m, _he))
     yield Remedy("BatchNorm after each Linear and Conv layer but the last", insert_norms)
+    yield Remedy("LayerNorm after each Linear layer but the last", insert_layer_norms)
 
 
 def zero_biases(model: nn.Module) -> bool:
@@ -100,18 +106,34 @@ def _he(weight: Tensor) -> object:
 
 
 def insert_norms(model: nn.Module) -> bool:
-    """Put a BatchNorm after the Linear and Conv layers of each Sequential, not after the last."""
+    """Put a BatchNorm after the Linear and Conv layers of each Sequential, not after the last.
+
+    Not in nets that work on sequences: their features do not stand on axis 1.
+    """
+    return not _has_sequences(model) and _insert(model, _NORMS)
+
+
+def insert_layer_norms(model: nn.Module) -> bool:
+    """Put a LayerNorm after the Linear layers of each Sequential where BatchNorm does not fit."""
+    return _has_sequences(model) and _insert(model, {nn.Linear: nn.LayerNorm})
+
+
+def _has_sequences(model: nn.Module) -> bool:
+    return has_sequences((name, type(module).__name__) for name, module in model.named_modules())
+
+
+def _insert(model: nn.Module, norms: Norms) -> bool:
     last = [m for m in _weighty(model) if type(m) in _NORMS][-1:]
     sequences = [m for m in model.modules() if type(m) is nn.Sequential]
-    changed = [_insert_into(sequence, last) for sequence in sequences]
+    changed = [_insert_into(sequence, norms, last) for sequence in sequences]
     return any(changed)
 
 
-def _insert_into(sequence: nn.Sequential, last: Sequence[nn.Module]) -> bool:
+def _insert_into(sequence: nn.Sequential, norms: Norms, last: Sequence[nn.Module]) -> bool:
     children = list(sequence.named_children())
     following = [child for _, child in children[1:]] + [None]
     bare = [
-        type(child) in _NORMS and child not in last and not isinstance(after, _NORM_TYPES)
+        type(child) in norms and child not in last and not isinstance(after, _NORM_TYPES)
         for (_, child), after in zip(children, following, strict=True)
     ]
     for name, _ in children:
@@ -119,16 +141,16 @@ def _insert_into(sequence: nn.Sequential, last: Sequence[nn.Module]) -> bool:
     for (name, child), wanted in zip(children, bare, strict=True):
         sequence.add_module(name, child)
         if wanted:
-            sequence.add_module(f"{name}_norm", _norm_after(child))
+            sequence.add_module(f"{name}_norm", _norm_after(child, norms))
     return any(bare)
 
 
-def _norm_after(module: nn.Module) -> nn.Module:
+def _norm_after(module: nn.Module, norms: Norms) -> nn.Module:
     linear = isinstance(module, nn.Linear)
     width = module.out_features if linear else module.out_channels
     assert isinstance(width, int) and isinstance(module.weight, Tensor)
     like = module.weight
-    norm = _NORMS[type(module)](width, device=like.device, dtype=like.dtype)
+    norm = norms[type(module)](width, device=like.device, dtype=like.dtype)
     return norm.train(module.training)
 
 
