@@ -210,12 +210,14 @@ def test_complex_numbers_of_two_halves():
 
 
 @pytest.mark.hostile(67)
-def test_complex_numbers_in_compiled_code():
+@pytest.mark.parametrize("backend", ["aot_eager", "inductor"])
+@pytest.mark.filterwarnings("ignore:.*complex operators:UserWarning")  # inductor leaves them as is
+def test_complex_numbers_in_compiled_code(backend):
     net = nn.Sequential(nn.Linear(3, 4), Gives(lambda x: torch.complex(x, x + 1)))
     x = torch.randn(5, 3)
     z = net[0](x)
     with ActivationRecorder(net, capture=ALL, strict=True) as recorder:
-        out = torch.compile(net, backend="aot_eager", fullgraph=True)(x)
+        out = torch.compile(net, backend=backend, fullgraph=True)(x)
         (out.real.sum() + 3 * out.imag.sum()).backward()
     assert_stats_of(recorder["1['imag']"], z + 1)
     assert recorder["1['imag']:grad"].mean == 3
