@@ -41,7 +41,8 @@ nitpicky = True
 
 # -- Markdown ------------------------------------------------------------------------------------
 
-myst_enable_extensions = ["colon_fence", "deflist", "dollarmath"]
+# No formulas of LaTeX: what draws them would come from the network. `x²` and `Σ` are enough here.
+myst_enable_extensions = ["colon_fence", "deflist"]
 myst_heading_anchors = 3
 copybutton_exclude = ".linenos, .gp, .go"  # copy the code without prompts and output
 
@@ -147,6 +148,10 @@ html_theme = "pydata_sphinx_theme"
 html_title = "actstats"
 html_static_path = ["_static"]
 html_css_files = ["actstats.css"]
+html_favicon = "_static/favicon.svg"
+html_context = {"default_mode": "auto"}  # without it the theme complains at each first visit
+html_sidebars = {"quickstart": []}  # it has no neighbours, and long lines
+toc_object_entries_show_parents = "hide"
 html_show_sourcelink = False
 html_theme_options = {
     "navigation_with_keys": False,

@@ -15,6 +15,7 @@ from docutils import nodes
 from docutils.parsers.rst import directives
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from PIL import Image
 from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
 
@@ -57,10 +58,16 @@ class Picture(SphinxDirective):
         figure = value.figure if isinstance(value, Axes) else value
         if isinstance(figure, Figure):
             figure.savefig(folder / f"{name}.png", dpi=140)
-            return nodes.image(uri=f"/{FOLDER}/{name}.png", alt=self.options["alt"])
+            return self._shown(folder / f"{name}.png")
         if isinstance(value, Path):
-            return nodes.image(uri=f"/{FOLDER}/{value.name}", alt=self.options["alt"])
+            return self._shown(folder / value.name)
         raise self.error(f"the last line must give a figure or a file; got {type(value).__name__}")
+
+    def _shown(self, path: Path) -> nodes.image:
+        """Show a file; an image that has a width is a link to the file in its full size."""
+        with Image.open(path) as image:
+            width = f"{image.width}px"
+        return nodes.image(uri=f"/{FOLDER}/{path.name}", alt=self.options["alt"], width=width)
 
 
 def names_of_page(env: Any) -> dict[str, Any]:

@@ -224,6 +224,29 @@ def test_complex_numbers_in_compiled_code(backend):
     assert not recorder.skipped
 
 
+class SplitInTwo(nn.Module):
+    """Give two samples of unequal length."""
+
+    def forward(self, x):
+        return torch.nested.as_nested_tensor([x[:2], x[2:]], layout=torch.jagged)
+
+
+class Joined(nn.Module):
+    def forward(self, x):
+        return x.values()
+
+
+@pytest.mark.filterwarnings("ignore:.*nested tensors:UserWarning")
+def test_nested_tensors_in_compiled_code_are_skipped_with_the_reason():
+    net = nn.Sequential(nn.Linear(3, 4), SplitInTwo(), Joined(), nn.Linear(4, 1))
+    with ActivationRecorder(net, strict=True) as recorder:
+        torch.compile(net, backend="eager", fullgraph=True)(torch.randn(5, 3)).sum().backward()
+    ((site, reason), calls), *others = recorder.skipped.items()
+    assert (site, calls, others) == ("1", 1, [])
+    assert "NestedTensor" in reason
+    assert recorder["3"].count == 5  # what follows is recorded
+
+
 @pytest.mark.hostile(70)
 @pytest.mark.parametrize("per_channel", [False, True], ids=["tensor", "channel"])
 @pytest.mark.filterwarnings("ignore:.*quantiz.*:DeprecationWarning", "ignore:.*:UserWarning")

@@ -1,9 +1,9 @@
-"""Remedies that can be tried on a copy of a model."""
+"""Remedies that can be tried on a copy of a model, and what each of them did."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
@@ -13,7 +13,7 @@ from actstats.diagnosis.finding import at_least
 from actstats.diagnosis.norms import has_sequences
 from actstats.diagnosis.reading import span
 
-__all__ = ["Remedy", "remedies_for"]
+__all__ = ["Remedy", "Tried", "remedies_for"]
 
 _CURABLE = frozenset(
     {
@@ -51,6 +51,50 @@ class Remedy:
 
     name: str
     apply: Callable[[nn.Module], bool]
+
+
+@dataclass(frozen=True)
+class Tried:
+    """A remedy that was tried on a copy, and what it did.
+
+    Parameters
+    ----------
+    remedy : str
+        What was done.
+    before, after : Diagnosis
+        Of the model as it is, and of the copy with the remedy.
+    signs : mapping of str to (float, float)
+        Vital signs before and after: least signal fraction of a layer, decades that the gradient
+        gains on its way back, largest share of dead and of saturated units. Those that were seen.
+    """
+
+    remedy: str
+    before: Diagnosis
+    after: Diagnosis
+    signs: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+
+    @property
+    def figures(self) -> dict[str, tuple[int, int]]:
+        """How many findings there are at each severity from warning on, before and after."""
+        return {
+            severity: (_count(self.before, severity), _count(self.after, severity))
+            for severity in ("critical", "warning")
+        }
+
+    @property
+    def helps(self) -> bool:
+        """Whether fewer faults are left, counted from the gravest on."""
+        figures = list(self.figures.values())
+        return [after for _, after in figures] < [before for before, _ in figures]
+
+    def __str__(self) -> str:
+        left = "nothing alarming is left"
+        if not self.after.ok:
+            changes = (f"{b} -> {a} {severity}" for severity, (b, a) in self.figures.items())
+            left = ", ".join(changes)
+        signs = (f"{name} {b:.2g} -> {a:.2g}" for name, (b, a) in self.signs.items() if a != b)
+        told = ", ".join(signs)
+        return f"{self.remedy}: {left}{f' ({told})' if told else ''}"
 
 
 def remedies_for(diagnosis: Diagnosis) -> Iterator[Remedy]:
@@ -156,3 +200,7 @@ def _norm_after(module: nn.Module, norms: Norms) -> nn.Module:
 
 def _weighty(model: nn.Module) -> Iterator[Weighty]:
     return (m for m in model.modules() if isinstance(m, Weighty) and m.weight.dim() > 1)
+
+
+def _count(diagnosis: Diagnosis, severity: str) -> int:
+    return sum(finding.severity == severity for finding in diagnosis)
