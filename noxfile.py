@@ -55,9 +55,10 @@ def types(session: nox.Session) -> None:
 
 @nox.session
 def docs(session: nox.Session) -> None:
-    """The pages, every warning an error, and what their snippets print. Needs no network."""
+    """The pages, every warning an error, in a browser too, and their snippets. Needs no network."""
     sphinx = ("-m", "sphinx", "-n", "-W", "--keep-going", "-d", str(BUILD / "doctrees"))
     python(session, *sphinx, "-b", "html", "docs", str(BUILD / "docs"), *session.posargs)
+    python(session, "-m", "pytest", "docs/tests")
     gallery_off = ("-D", "plot_gallery=0")  # it has just been run
     python(session, *sphinx, *gallery_off, "-b", "doctest", "docs", str(BUILD / "doctest"))
 

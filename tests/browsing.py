@@ -97,9 +97,10 @@ class Browser:
         then = f"({script}).apply(null, arguments).then(arguments[arguments.length - 1])"
         return self.driver.execute_async_script(then, *arguments)
 
-    def console(self) -> list[str]:
-        """Return what the console holds, and empty it."""
-        return [entry["message"] for entry in self.driver.get_log("browser")]
+    def console(self, *levels: str) -> list[str]:
+        """Return what the console holds, of some levels (``"SEVERE"``) or of all, and empty it."""
+        log = self.driver.get_log("browser")
+        return [entry["message"] for entry in log if not levels or entry["level"] in levels]
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
-from site_links import BUILT
+from site_links import BUILT, pages_of
 
 from browsing import _chromium, browser
 
@@ -28,8 +28,7 @@ def pytest_configure() -> None:
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Run a test that takes a `page` for each page of the site."""
     if "page" in metafunc.fixturenames:
-        pages = sorted(str(path.relative_to(BUILT)) for path in BUILT.rglob("*.html"))
-        metafunc.parametrize("page", pages)
+        metafunc.parametrize("page", pages_of(BUILT))
 
 
 @pytest.fixture(scope="session")

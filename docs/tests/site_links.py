@@ -31,6 +31,10 @@ class Page(HTMLParser):
             elif (name == "id" or (tag, name) == ("a", "name")) and value:
                 self.anchors.add(value)
 
+    def has(self, anchor: str) -> bool:
+        """Tell whether there is such a place; the page itself is one."""
+        return not anchor or anchor in self.anchors
+
 
 @dataclass(frozen=True)
 class Links:
@@ -40,9 +44,16 @@ class Links:
     outside: list[str]
 
 
+def pages_of(folder: Path) -> list[str]:
+    """Name the pages of a site; what the theme keeps among its own files are none."""
+    names = (path.relative_to(folder) for path in folder.rglob("*.html"))
+    return sorted(str(name) for name in names if name.parts[0] != "_static")
+
+
 def read(folder: Path) -> Links:
     """Read every page of a folder."""
-    pages = {path: Page(path.read_text(encoding="utf-8")) for path in folder.rglob("*.html")}
+    paths = [folder / name for name in pages_of(folder)]
+    pages = {path: Page(path.read_text(encoding="utf-8")) for path in paths}
     broken, outside = set(), set()
     for path, page in pages.items():
         for link in page.links:
