@@ -21,11 +21,12 @@ PICTURES = """
 
 TOO_WIDE = """
     const wide = document.documentElement.clientWidth;
+    const frame = document.querySelector('.bd-article-container');  // scrolls as a whole
     const scrolls = one => getComputedStyle(one).overflowX !== 'visible';
-    const inside = one => one !== document.body && (scrolls(one) || inside(one.parentElement));
-    if (document.documentElement.scrollWidth <= wide) return [];
-    return [...document.body.querySelectorAll('*')]
-      .filter(one => one.getBoundingClientRect().right > wide + 1 && !inside(one.parentElement))
+    const inside = one => one && one !== frame && (scrolls(one) || inside(one.parentElement));
+    return [...document.querySelectorAll('html, .bd-article-container *')]
+      .filter(one => one.tagName === 'HTML' ? one.scrollWidth > wide
+        : one.getBoundingClientRect().right > wide + 1 && !inside(one.parentElement))
       .map(one => one.outerHTML.slice(0, 120));
 """
 """What makes the page wider than the window, of what does not scroll by itself."""
