@@ -47,7 +47,7 @@ class Links:
 def pages_of(folder: Path) -> list[str]:
     """Name the pages of a site; what the theme keeps among its own files are none."""
     names = (path.relative_to(folder) for path in folder.rglob("*.html"))
-    return sorted(str(name) for name in names if name.parts[0] != "_static")
+    return sorted(str(name) for name in names if "_static" not in name.parts)
 
 
 def read(folder: Path) -> Links:
