@@ -131,6 +131,8 @@ sphinx_gallery_conf = {
     "filename_pattern": r"(bn_tutorial|compare_runs|digits|nan_in_bf16|pick_initialisation"
     r"|residual_scale|sick_cnn)\.py$",
     "ignore_pattern": r"(__init__|conftest)\.py$|/_",
+    # of the one that is not run: it wants several processes
+    "default_thumb_file": str(HERE.parent / "benchmarks" / "results" / "ranks.png"),
     "reset_argv": "gallery_of_files.output_arguments",
     "image_scrapers": ("gallery_of_files.written_pictures",),
     "within_subsection_order": "FileNameSortKey",
