@@ -2,6 +2,7 @@
 
     python -m nox -s test        one of: test, lint, types, docs, bench, images, dist, mutations
     python -m nox -s ci          test, lint, types and docs, in this order
+    python -m nox -s translate   the Chinese catalogs brought up to date with the English pages
     python -m nox -s floor       the tests with the oldest versions that pyproject.toml names
     python -m nox -s newest      the tests with the newest of everything
 
@@ -26,6 +27,9 @@ nox.needs_version = ">=2024.4.15"
 HERE = Path(__file__).parent
 BUILD = HERE / "build"
 QUIET = {"HF_HUB_OFFLINE": "1", "MPLBACKEND": "Agg"}  # no downloads, no windows
+SPHINX = ("-m", "sphinx", "-n", "-W", "--keep-going")
+AGAIN = ("-D", "plot_gallery=0")  # the tutorials have just been run
+CHINESE = ("-E", "-d", str(BUILD / "doctrees-zh_CN"), "-D", "language=zh_CN")
 NO_IMAGES = "not mpl_image_compare"
 
 
@@ -55,12 +59,25 @@ def types(session: nox.Session) -> None:
 
 @nox.session
 def docs(session: nox.Session) -> None:
-    """The pages, every warning an error, in a browser too, and their snippets. Needs no network."""
-    sphinx = ("-m", "sphinx", "-n", "-W", "--keep-going", "-d", str(BUILD / "doctrees"))
-    python(session, *sphinx, "-b", "html", "docs", str(BUILD / "docs"), *session.posargs)
+    """The pages in both languages, every warning an error, their snippets, and a look at the site.
+
+    Needs no network.
+    """
+    english = ("-d", str(BUILD / "doctrees"))
+    python(session, *SPHINX, *english, "-b", "html", "docs", str(BUILD / "docs"), *session.posargs)
+    python(session, *SPHINX, *english, *AGAIN, "-b", "doctest", "docs", str(BUILD / "doctest"))
+    python(session, *SPHINX, *CHINESE, *AGAIN, "-b", "html", "docs", str(BUILD / "docs" / "zh_CN"))
     python(session, "-m", "pytest", "docs/tests")
-    gallery_off = ("-D", "plot_gallery=0")  # it has just been run
-    python(session, *sphinx, *gallery_off, "-b", "doctest", "docs", str(BUILD / "doctest"))
+
+
+@nox.session
+def translate(session: nox.Session) -> None:
+    """Bring docs/locale/*.po up to date with the English pages, after `docs` has run them."""
+    english = ("-D", "locale_dirs=")  # these pages as they are, without what catalogs have
+    folder = str(BUILD / "gettext")
+    python(session, *SPHINX, *CHINESE, *AGAIN, *english, "-b", "gettext", "docs", folder)
+    catalogs = ("-p", folder, "-l", "zh_CN", "-d", "docs/locale")
+    python(session, "-m", "sphinx_intl", "update", *catalogs, "--no-obsolete")
 
 
 @nox.session

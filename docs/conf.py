@@ -34,7 +34,9 @@ extensions = [
     "offline_inventories",
     "pictures",
     "rule_pages",
+    "translations",
 ]
+templates_path = ["_templates"]
 exclude_patterns = ["_ext", "tutorials/*.ipynb", "tutorials/*.py", "tutorials/*.md5"]
 default_role = "code"  # docstrings are read in a terminal first: `x` is code there
 nitpicky = True
@@ -134,15 +136,24 @@ sphinx_gallery_conf = {
     # of the one that is not run: it wants several processes
     "default_thumb_file": str(HERE.parent / "benchmarks" / "results" / "ranks.png"),
     "reset_argv": "gallery_of_files.output_arguments",
+    "reset_modules": ("matplotlib", "seaborn", "gallery_of_files.begin_or_end"),
+    "reset_modules_order": "both",
     "image_scrapers": ("gallery_of_files.written_pictures",),
     "within_subsection_order": "FileNameSortKey",
     "abort_on_example_error": True,
     "download_all_examples": False,
     "show_memory": False,
     "write_computation_times": False,
+    "min_reported_time": float("inf"),  # no time on the page, which would want a translation
     "inspect_global_variables": False,
 }
 suppress_warnings = ["config.cache"]
+
+# -- Chinese: see _ext/translations.py ------------------------------------------------------------
+
+locale_dirs = ["locale"]
+gettext_compact = False  # one catalog for each page
+gettext_location = False  # no change of a catalog where only lines move
 
 # -- The pages -----------------------------------------------------------------------------------
 
@@ -156,6 +167,8 @@ html_sidebars = {"quickstart": []}  # it has no neighbours, and long lines
 toc_object_entries_show_parents = "hide"
 html_show_sourcelink = False
 html_theme_options = {
+    "navbar_end": ["theme-switcher"],
+    "navbar_persistent": ["language-switch", "search-button-field"],  # on phones too
     "navigation_with_keys": False,
     "secondary_sidebar_items": ["page-toc"],
     "show_prev_next": False,

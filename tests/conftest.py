@@ -1,7 +1,11 @@
-"""What holds for every test: no network, no windows, the same random numbers, no stolen cores."""
+"""What holds for every test: no network, no windows, the same random numbers, no stolen cores.
+
+Each test leaves torch as it found it, or fails: what it left switched would fail others.
+"""
 
 import os
 import random
+from collections.abc import Iterator
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("MPLBACKEND", "Agg")
@@ -29,3 +33,28 @@ def _seeded() -> None:
     """Start each test from the same random state, whatever ran before it."""
     random.seed(0)
     torch.manual_seed(0)
+
+
+@pytest.fixture(autouse=True)
+def _torch_left_as_found() -> Iterator[None]:
+    """Fail the test that leaves a mode or a switch of torch behind."""
+    before = torch_switches()
+    yield
+    assert torch_switches() == before
+
+
+def torch_switches() -> dict[str, object]:
+    """What torch keeps switched on in this thread."""
+    return {
+        "function state": str(torch._C._get_torch_function_state()),
+        "function modes": torch._C._len_torch_function_stack(),
+        "dispatch modes": torch._C._len_torch_dispatch_stack(),
+        "grad": torch.is_grad_enabled(),
+        "inference": torch.is_inference_mode_enabled(),
+        "autocast": torch.is_autocast_enabled("cpu"),
+        "dtype": torch.get_default_dtype(),
+        "threads": torch.get_num_threads(),
+        "deterministic": torch.are_deterministic_algorithms_enabled(),
+        "fx": getattr(torch.fx._symbolic_trace, "_is_fx_tracing_flag", False),
+        "jit": torch.jit._trace._trace_module_map is not None,
+    }

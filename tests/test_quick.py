@@ -89,6 +89,19 @@ def test_a_mask_set_inside_a_forward():
     assert recorders[1]["b"].count == 4 * (4 * 8 + 2 * 2)
 
 
+def test_a_mask_set_before_a_forward():
+    def run(model, recorder):
+        for i in range(6):
+            if i > 3:
+                recorder.mask(torch.arange(8) >= 2)
+            model(torch.randn(8, 3))
+            recorder.step()
+
+    recorders = both(Masking, run)
+    assert_equal(recorders)
+    assert recorders[1]["b"].count == 4 * (4 * 8 + 2 * 2)
+
+
 class Failing(nn.Module):
     fails = False
 
@@ -258,3 +271,15 @@ def test_a_checkpoint_that_is_computed_again_inside_the_forward():
         for _ in range(3):
             net(x)
     assert (recorder["first"].calls, recorder["second"].calls) == (3, 3)
+
+
+@pytest.mark.hostile(50)
+def test_a_gradient_scale_that_comes_and_goes_during_a_run():
+    def run(model, recorder):
+        for scale in (None, None, None, 8.0, 8.0, None, None):
+            recorder.grad_scale = scale
+            (model(torch.randn(8, 3)).square().mean() * (scale or 1.0)).backward()
+
+    recorders = both(lambda: nn.Sequential(nn.Linear(3, 4), nn.Tanh()), run, capture="grad")
+    assert_equal(recorders)
+    assert recorders[1]["1:grad"].calls == 7

@@ -9,7 +9,7 @@ from torch import nn
 
 from actstats import ActivationRecorder
 from actstats.table import SiteTable, union
-from actstats.tables import joined, part, summed
+from actstats.tables import coarsened, joined, part, summed
 from claims import assert_identical
 
 NAMES = ("a", "b", "c", "d")
@@ -40,6 +40,17 @@ def test_a_part_has_its_sites(places):
     got = part(whole, np.array(places, np.int64))
     assert list(got) == [NAMES[place] for place in places]
     assert_same(got, {name: whole[name] for name in got})
+    assert (np.diff(got.bins) > 0).all()
+
+
+@pytest.mark.parametrize("resolution", range(8))
+@pytest.mark.parametrize("names", [NAMES, ()])
+def test_a_coarser_table_has_coarser_sites(names, resolution):
+    options = {"resolution": {"b": 5, "d": 0, "*": 3}, "edges": {"a": (4, -1, 1)}}
+    whole = table(names, 0, **options) if names else part(table(NAMES, 0), np.array([], np.int64))
+    got = coarsened(whole, resolution)
+    assert_same(got, {name: whole[name].coarsen(resolution) for name in whole})
+    assert [kept.spec for kept in got.columns.sites] == [stats.spec for stats in got.values()]
     assert (np.diff(got.bins) > 0).all()
 
 

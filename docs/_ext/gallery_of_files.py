@@ -1,15 +1,39 @@
 """Tutorials are ordinary scripts that write their pictures to `--out`; the gallery shows those.
 
 `actstats.plot` makes figures without pyplot, so sphinx-gallery's own scraper would find none.
+Pictures of a script whose page is translated are written in both languages.
 """
 
 import shutil
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from sphinx_gallery.scrapers import figure_rst
+from chinese_figures import chinese_name, in_both_languages
+from translations import PAGES
 
 SHOWN: dict[Path, set[Path]] = {}  # script: its pictures that are on the page already
+
+RUNNING = ExitStack()  # what ends with the script that is run
+
+
+def begin_or_end(gallery_conf: dict[str, Any], script: str | None, when: str) -> None:
+    """Called by sphinx-gallery before and after each script, and before a folder of them."""
+    RUNNING.close()
+    if script is None or f"tutorials/{Path(script).stem}" not in PAGES:
+        return
+    if when == "before":
+        RUNNING.enter_context(in_both_languages())
+    else:
+        keep_twins(output_folder(script, gallery_conf), Path(gallery_conf["src_dir"]) / "_static")
+
+
+def keep_twins(made: Path, static: Path) -> None:
+    """Put beside each static picture the Chinese one of the same name, if it was made."""
+    for picture in list(static.glob("*.png")):
+        twin = chinese_name(made / picture.name)
+        if twin.exists():
+            shutil.copy(twin, static)
 
 
 def output_folder(script: str, gallery_conf: dict[str, Any]) -> Path:
@@ -33,10 +57,15 @@ def written_pictures(
     written = {path for path in folder.iterdir() if path.suffix in {".png", ".gif"}}
     new = sorted(written - SHOWN[folder], key=lambda path: (path.stat().st_mtime_ns, path.name))
     SHOWN[folder] |= written
-    return "".join(show(path, block_vars, gallery_conf) for path in new)
+    own = [path for path in new if ".zh_CN" not in path.suffixes]
+    return "".join(show(path, block_vars, gallery_conf) for path in own)
 
 
 def show(picture: Path, block_vars: dict[str, Any], gallery_conf: dict[str, Any]) -> str:
+    """Copy a picture, and the Chinese one beside it; not `image-sg`, which knows no languages."""
     copy = Path(next(block_vars["image_path_iterator"])).with_suffix(picture.suffix)
     shutil.copyfile(picture, copy)
-    return figure_rst([str(copy)], gallery_conf["src_dir"], picture.stem.replace("_", " "))
+    if chinese_name(picture).exists():
+        shutil.copyfile(chinese_name(picture), chinese_name(copy))
+    where, words = copy.relative_to(gallery_conf["src_dir"]), picture.stem.replace("_", " ")
+    return f"\n.. image:: /{where.as_posix()}\n   :alt: {words}\n   :class: sphx-glr-single-img\n\n"

@@ -19,7 +19,7 @@ from actstats.series import Series
 from actstats.sites import Site, close_matches, matches, reading_key, site_order, split_key
 from actstats.stats import COUNTS, FIGURES, TensorStats
 from actstats.table import SiteTable, union
-from actstats.tables import summed
+from actstats.tables import coarsened, summed
 
 if TYPE_CHECKING:
     import pandas
@@ -218,6 +218,10 @@ class Window(Mapping[str, TensorStats]):
         """Return the window with ``change(stats)`` for each site's statistics."""
         changed = {site: change(stats) for site, stats in self.stats.items()}
         return replace(self, stats=SiteTable.from_stats(changed))
+
+    def coarsen(self, resolution: int) -> Window:
+        """Return the window with histograms of at most a resolution."""
+        return replace(self, stats=coarsened(SiteTable.from_stats(self.stats), resolution))
 
     def _repr_html_(self) -> str:
         return Recording((self,))._repr_html_()

@@ -9,12 +9,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from actstats.histogram.sparse import merged_counts
+from actstats.kernels.state import Layout
 from actstats.stats import TensorStats
 from actstats.table import Columns, Kept, SiteTable, union
 
-__all__ = ["joined", "part", "part_of", "summed"]
+__all__ = ["coarsened", "joined", "part", "part_of", "summed"]
 
 IntArray = NDArray[np.int64]
+
+LINEAR = 2  # of a site's three parts with bins, the one that no resolution changes
 
 
 def summed(tables: Sequence[SiteTable]) -> Mapping[str, TensorStats]:
@@ -115,6 +119,33 @@ def joined(tables: Sequence[SiteTable]) -> SiteTable:
         np.concatenate(bins).astype(np.int32 if words[-1] < 2**31 else np.int64),
         np.concatenate([table.counts for table in tables]),
     )
+
+
+def coarsened(table: SiteTable, resolution: int) -> SiteTable:
+    """Return a table with histograms of at most a resolution, exactly.
+
+    ``coarsened(table, k)[site]`` is ``table[site].coarsen(k)``, bit for bit.
+    """
+    specs = [kept.spec for kept in table.columns.sites]
+    lower = [spec.at_most(resolution) for spec in specs]
+    sites = zip(table.columns.sites, lower, strict=True)
+    columns = Columns.of(tuple(kept._replace(spec=spec) for kept, spec in sites))
+    owner = np.searchsorted(table.columns.starts, table.bins, side="right") - 1
+    pairs = zip(specs, lower, strict=True)
+    finer = np.array([a.resolution - b.resolution for a, b in pairs], np.int64)
+    old, new = _parts_with_bins(table.columns), _parts_with_bins(columns)
+    which = (table.bins[:, None] >= old[owner, 1:]).sum(1)
+    shift = np.where(which < LINEAR, finer[owner], 0)
+    bins = new[owner, which] + (table.bins - old[owner, which] >> shift)
+    bins, counts = merged_counts((bins, table.counts))
+    return SiteTable(columns, table.dense, bins.astype(table.bins.dtype), counts)
+
+
+def _parts_with_bins(columns: Columns) -> IntArray:
+    """Return where each site's float-bit bins, asymptote's bins and linear bins begin."""
+    layouts = (Layout.of(kept.spec) for kept in columns.sites)
+    begin = [(at.histogram, at.asymptote, at.linear) for at in layouts]
+    return columns.starts[:-1, None] + np.array(begin, np.int64).reshape(-1, 3)
 
 
 def _ranges(ends: IntArray, places: IntArray) -> IntArray:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import defaultdict, deque
+from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
@@ -319,21 +319,29 @@ class Windows:
         return False
 
     def _drop_resolution(self) -> bool:
-        """Halve the resolution of the finest histograms."""
+        """Lower the resolution of the finest histograms until the hot state alone would fit."""
         shared = self.shared
         with shared.lock:
-            finest = max((leaf.state.spec.resolution for _, leaf in shared.leaves()), default=0)
+            specs = Counter(leaf.state.spec for _, leaf in shared.leaves())
+            finest = max((spec.resolution for spec in specs), default=0)
             if finest == 0:
                 return False
-            shared.coarsest = finest - 1
+            shared.coarsest = self._resolution_that_fits(specs, below=finest)
             for _, leaf in shared.leaves():
                 leaf.state.coarsen(shared.coarsest)
-        coarser = _coarser(shared.coarsest)
         for held in self._by_phase.values():
-            held[:] = [window.map(coarser) for window in held]
+            held[:] = [window.coarsen(shared.coarsest) for window in held]
         self.dropped = {k: None for k in self.dropped if not k.startswith("histogram")}
         self.dropped[f"histogram resolution above {shared.coarsest}"] = None
         return True
+
+    def _resolution_that_fits(self, specs: Mapping[Spec, int], below: int) -> int:
+        """Return the highest resolution at which so many states fit the budget; else 0."""
+        for resolution in range(below - 1, 0, -1):
+            lower = ((spec.at_most(resolution), number) for spec, number in specs.items())
+            if sum(8 * Layout.of(spec).words * n for spec, n in lower) <= self.budget:
+                return resolution
+        return 0
 
 
 def _is_among(one: object, some: Iterable[object]) -> bool:
@@ -348,7 +356,3 @@ def _tells_units_apart(stats: Mapping[str, TensorStats]) -> bool:
 
 def _without_units(stats: TensorStats) -> TensorStats:
     return stats.pool_units("dropped to fit the budget")
-
-
-def _coarser(resolution: int) -> Callable[[TensorStats], TensorStats]:
-    return lambda stats: stats.coarsen(resolution)

@@ -177,15 +177,14 @@ MUTATIONS = (
         "hooks.py",
         "            or shared.grad_scale is not None\n",
         "",
-        ("test_recorder.py", "test_quick.py"),
+        ("test_quick.py::test_a_gradient_scale_that_comes_and_goes_during_a_run",),
     ),
     Mutation(
         "mask ignored on the short way",
         "shared.py",
         "self.steady = self.active and not (masked or tracing)",
         "self.steady = self.active",
-        ("test_recorder.py",),
-        "mask",
+        ("test_quick.py::test_a_mask_set_before_a_forward",),
     ),
     Mutation(
         "phase of the module and not of the model",
@@ -313,7 +312,7 @@ MUTATIONS = (
         "shared.py",
         "        shared.forked, shared.active, shared.steady = True, False, False",
         "        shared.forked, shared.active, shared.steady = False, True, True",
-        ("log/test_recorder_log.py::test_a_forked_child_leaves_the_file_alone",),
+        ("hostile/test_life.py::test_what_a_forked_child_sees_is_left_out_and_said",),
     ),
     Mutation(
         "a lock inherited by a forked worker",
@@ -375,7 +374,7 @@ MUTATIONS = (
         "self.plan = Plan([outlines[outline] for outline, *_ in texts], names)",
         "self.plan = Plan([outlines[o] for o, *_ in texts[:: -1 if rank else 1]], names)",
         ("distributed/test_merge_ranks.py",),
-        "2 ranks and shuffled",
+        "2 and ranks and shuffled",
     ),
 )
 

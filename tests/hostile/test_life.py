@@ -34,6 +34,7 @@ from claims import (
     assert_stats_of,
     assert_tensors_equal,
 )
+from interrupts import interrupted_at
 
 ALL = ("output", "input", "grad")
 forking = pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
@@ -170,30 +171,6 @@ OURS = ("actstats/hooks.py", "actstats/shared.py", *(f"kernels/{n}.py" for n in 
 OURS += ("kernels/reference.py", "actstats/moments.py")
 
 
-def stopped_at(line, work):
-    """Stop some work at the n-th line of ours that it runs, as Ctrl-C may; tell whether it was."""
-    seen = 0
-
-    def trace(frame, event, _):
-        nonlocal seen
-        if not frame.f_code.co_filename.replace(os.sep, "/").endswith(OURS):
-            return None
-        seen += event == "line"
-        if event == "line" and seen == line:
-            raise KeyboardInterrupt
-        return trace
-
-    before = sys.gettrace()
-    sys.settrace(trace)
-    try:
-        work()
-    except KeyboardInterrupt:
-        return True
-    finally:
-        sys.settrace(before)
-    return False
-
-
 def assert_whole(stats, one, site):
     """Claim that a site saw the same tensor some number of times, and knows all of it each time."""
     times = stats.calls
@@ -228,7 +205,7 @@ def test_an_interrupt_anywhere_in_an_observation_leaves_all_of_it_or_nothing(ker
         net(x).nansum().backward()
     recorder, stops = ActivationRecorder(net, **options).attach(), 0
     for line in range(1, 4000, 13):
-        if not stopped_at(line, lambda: net(x).nansum().backward()):
+        if not interrupted_at(line, lambda: net(x).nansum().backward(), OURS):
             break
         stops += 1
         for site, stats in recorder.recording.items():

@@ -1,6 +1,8 @@
 """The mutation check can be trusted: its edits fit, and what nothing noticed is told."""
 
 import shutil
+import subprocess
+import sys
 from dataclasses import replace
 
 import mutations
@@ -17,6 +19,17 @@ def test_every_edit_fits_and_names_tests_that_are_there(mutation):
     first = mutation.tests[0].partition("::")[0]
     assert (HERE / "tests" / first).exists(), first
     assert "-k" not in mutation.tests
+
+
+@pytest.mark.parametrize("words", sorted({mutation.words for mutation in MUTATIONS}))
+def test_the_tests_that_edits_name_are_collected(words):
+    """What pytest cannot find or choose would notice nothing."""
+    named = dict.fromkeys(test for m in MUTATIONS if m.words == words for test in m.tests)
+    chosen = [f"tests/{test}" for test in named]
+    collect = ["-m", "pytest", "--collect-only", "-q", "-n", "0", "-p", "no:cacheprovider"]
+    command = [sys.executable, *collect, *chosen, "-k", words]
+    done = subprocess.run(command, cwd=HERE, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
 
 
 def test_names_tell_mutations_apart():

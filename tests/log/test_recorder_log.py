@@ -22,6 +22,7 @@ import actstats
 from actstats import ActivationRecorder, RecordingFileError, make_mlp
 from actstats.log.live import Log
 from claims import assert_identical
+from interrupts import interrupted_at
 
 
 @pytest.fixture
@@ -597,26 +598,9 @@ def test_an_interrupt_anywhere_in_a_step_leaves_every_window_once(net, path):
     with ActivationRecorder(net, capture=kinds, log=path, window=1, kernel="reference") as recorder:
         train(net, recorder, 2)
         for line in range(1, 700, 7):
-            seen = 0
-
-            def trace(frame, event, _, line=line):
-                nonlocal seen
-                if not frame.f_code.co_filename.endswith(files):
-                    return None
-                seen += event == "line"
-                if event == "line" and seen == line:
-                    raise KeyboardInterrupt
-                return trace
-
             net(torch.randn(8, 2) + 9.0)
             forwards += 1
-            sys.settrace(trace)
-            try:
-                recorder.step()
-            except KeyboardInterrupt:
-                pass
-            finally:
-                sys.settrace(None)
+            interrupted_at(line, recorder.step, files)
         train(net, recorder, 2)
         assert recorder._run.log.trouble == ""
     windows = actstats.load(path).windows
@@ -662,6 +646,7 @@ def test_a_child_forked_while_a_step_ends_does_not_wait_for_it(net):
     child = os.fork()
     if not child:
         recorder.step()
+        str(recorder.summary())
         os._exit(7)
     deadline = time.monotonic() + 20
     while (ended := os.waitpid(child, os.WNOHANG)) == (0, 0) and time.monotonic() < deadline:

@@ -173,7 +173,7 @@ def _members(group: Any) -> list[int]:
         )
     if dist.get_rank(group) < 0:
         raise ValueError("`group` must be a group that this rank belongs to.")
-    return list(dist.get_process_group_ranks(group))
+    return list(dist.get_process_group_ranks(dist.group.WORLD if group is None else group))
 
 
 def _store(ranks: Sequence[int]) -> Any:

@@ -113,6 +113,10 @@ class Spec:
     edges: tuple[float, ...] | None = None
     custom: tuple[Kind, ...] = ()
 
+    def at_most(self, resolution: int) -> Spec:
+        """Return the same with a histogram that is no finer."""
+        return replace(self, resolution=min(self.resolution, resolution))
+
 
 @dataclass(frozen=True)
 class Layout:
