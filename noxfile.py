@@ -59,7 +59,7 @@ def types(session: nox.Session) -> None:
 
 @nox.session
 def docs(session: nox.Session) -> None:
-    """The pages in both languages, every warning an error, and what their snippets print.
+    """The pages in both languages, every warning an error, their snippets, and a look at the site.
 
     Needs no network.
     """
@@ -67,6 +67,7 @@ def docs(session: nox.Session) -> None:
     python(session, *SPHINX, *english, "-b", "html", "docs", str(BUILD / "docs"), *session.posargs)
     python(session, *SPHINX, *english, *AGAIN, "-b", "doctest", "docs", str(BUILD / "doctest"))
     python(session, *SPHINX, *CHINESE, *AGAIN, "-b", "html", "docs", str(BUILD / "docs" / "zh_CN"))
+    python(session, "-m", "pytest", "docs/tests")
 
 
 @nox.session

@@ -43,7 +43,8 @@ nitpicky = True
 
 # -- Markdown ------------------------------------------------------------------------------------
 
-myst_enable_extensions = ["colon_fence", "deflist", "dollarmath"]
+# No formulas of LaTeX: what draws them would come from the network. `x²` and `Σ` are enough here.
+myst_enable_extensions = ["colon_fence", "deflist"]
 myst_heading_anchors = 3
 copybutton_exclude = ".linenos, .gp, .go"  # copy the code without prompts and output
 
@@ -132,6 +133,8 @@ sphinx_gallery_conf = {
     "filename_pattern": r"(bn_tutorial|compare_runs|digits|nan_in_bf16|pick_initialisation"
     r"|residual_scale|sick_cnn)\.py$",
     "ignore_pattern": r"(__init__|conftest)\.py$|/_",
+    # of the one that is not run: it wants several processes
+    "default_thumb_file": str(HERE.parent / "benchmarks" / "results" / "ranks.png"),
     "reset_argv": "gallery_of_files.output_arguments",
     "reset_modules": ("matplotlib", "seaborn", "gallery_of_files.begin_or_end"),
     "reset_modules_order": "both",
@@ -158,6 +161,10 @@ html_theme = "pydata_sphinx_theme"
 html_title = "actstats"
 html_static_path = ["_static"]
 html_css_files = ["actstats.css"]
+html_favicon = "_static/favicon.svg"
+html_context = {"default_mode": "auto"}  # without it the theme complains at each first visit
+html_sidebars = {"quickstart": []}  # it has no neighbours, and long lines
+toc_object_entries_show_parents = "hide"
 html_show_sourcelink = False
 html_theme_options = {
     "navbar_end": ["theme-switcher"],

@@ -14,7 +14,7 @@ import hypothesis
 import pytest
 import torch
 
-pytest_plugins = ["pytester"]
+pytest_plugins = ["browsing", "pytester"]
 
 # Machines differ in speed, and a first call compiles: no deadlines. CI repeats itself exactly.
 hypothesis.settings.register_profile("dev", deadline=None)

@@ -200,6 +200,7 @@ def test_moves_from_other_tools_run(tmp_path, monkeypatch):
         assert recorder["1"].count > 0
         assert not list(recorder.never_called())
     assert 0 <= names["recorder"]["3"].signal_fraction <= 1
+    assert 1 <= names["recorder"]["3"].effective_rank <= 16
     assert names["counts"].sum() > 0
     assert set(names["frame"].columns) == {"first_step", "site", "mean", "max", "rms"}
 

@@ -20,6 +20,7 @@ from docutils import nodes
 from docutils.parsers.rst import directives
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from PIL import Image
 from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
 from translations import PAGES, is_chinese
@@ -51,9 +52,15 @@ class Picture(SphinxDirective):
             shown.append(nodes.literal_block(printed, printed, language="none"))
         if picture:
             image = nodes.image(uri=f"/{FOLDER}/{picture}", alt=self.options["alt"])
+            image["width"] = self._width(picture)
             self.set_source_info(image)
             shown.append(image)
         return shown
+
+    def _width(self, picture: str) -> str:
+        """Return the width of a file: an image that says its own links to its full size."""
+        with Image.open(Path(self.env.srcdir) / FOLDER / picture) as image:
+            return f"{image.width}px"
 
     def _run(self, code: str) -> tuple[str, str]:
         """Return what the code prints, and the name of the file that it draws."""

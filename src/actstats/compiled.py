@@ -93,14 +93,23 @@ def trace(
     leaves = [(path, tensor, unobservable(tensor)) for path, tensor in found]
     seen = [(path, tensor) for path, tensor, reason in leaves if reason is None]
     watched = [(path, tensor) for path, tensor in seen if watch and has_gradient(tensor)]
-    tensors = [tensor.detach() for _, tensor in seen]
+    tensors = [_as_real(tensor.detach()) for _, tensor in seen]
+    pairs = [tensor.is_complex() for _, tensor in seen]
     paths, awaited = [path for path, _ in seen], [path for path, _ in watched]
-    number = _call_op(shared.order, hook, tensors, paths, awaited)
+    number = _call_op(shared.order, hook, tensors, pairs, paths, awaited)
     for path, tensor in watched:
         tensor.register_hook(partial(_trace_gradient, hook, number, path))
     for path, _, reason in leaves:
         if reason is not None:
             _skip_op(shared.order, hook, path, reason)
+
+
+def _as_real(tensor: Tensor) -> Tensor:
+    """Write complex numbers as pairs: inductor fails where an op that changes something has such.
+
+    Not as a view, which those that are conjugated only by a flag do not have.
+    """
+    return torch.stack((tensor.real, tensor.imag), -1) if tensor.is_complex() else tensor
 
 
 def _trace_gradient(hook: Tensor, number: Tensor, path: str, grad: Tensor) -> Tensor:
@@ -112,10 +121,18 @@ def _trace_gradient(hook: Tensor, number: Tensor, path: str, grad: Tensor) -> Te
 
 
 def _run_call(
-    order: Tensor, hook: Tensor, tensors: Sequence[Tensor], paths: Sequence[str], watched: Any
+    order: Tensor,
+    hook: Tensor,
+    tensors: Sequence[Tensor],
+    pairs: Sequence[bool],
+    paths: Sequence[str],
+    watched: Any,
 ) -> Tensor:
     found = _hooks.get(int(hook))
-    number = 0 if found is None else found.replay(Leaves(paths, tensors), watched)
+    given = [
+        torch.view_as_complex(x) if paired else x for x, paired in zip(tensors, pairs, strict=True)
+    ]
+    number = 0 if found is None else found.replay(Leaves(paths, given), watched)
     return hook.new_full((), number)  # a tensor of its own: a graph may write over it later
 
 
@@ -147,7 +164,8 @@ def _define(schema: str, run: Any, fake: Any) -> Any:
 
 _library = torch.library.Library("actstats", "DEF")
 _call_op = _define(
-    "call(Tensor(a!) order, Tensor hook, Tensor[] tensors, str[] paths, str[] watched) -> Tensor",
+    "call(Tensor(a!) order, Tensor hook, Tensor[] tensors, bool[] pairs, str[] paths,"
+    " str[] watched) -> Tensor",
     _run_call,
     lambda order, *_: torch.empty((), dtype=torch.int64, device="cpu"),
 )

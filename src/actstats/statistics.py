@@ -33,8 +33,8 @@ class EffectiveRank(Statistic):
     ----------
     max_width : int, default 128
         Layers with more units are left out, with the reason: the state has
-        :math:`1 + U + U^2` numbers for each site and window (129 KiB at 128 units), and an
-        observation costs a product of :math:`N U^2`.
+        `1 + U + U²` numbers for each site and window (129 KiB at 128 units), and an
+        observation costs a product of `N U²`.
 
     Source
     ------

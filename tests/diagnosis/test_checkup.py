@@ -12,7 +12,13 @@ from torch import nn
 
 import actstats
 from actstats import make_mlp
-from actstats.diagnosis.remedies import initialise, insert_norms, scale_weights, zero_biases
+from actstats.diagnosis.remedies import (
+    initialise,
+    insert_layer_norms,
+    insert_norms,
+    scale_weights,
+    zero_biases,
+)
 
 
 def loss_of(model, batch):
@@ -346,3 +352,31 @@ def test_norms_stand_after_each_layer_but_the_last():
         *("Linear", "BatchNorm1d", "Linear"),
     ]
     assert not insert_norms(net)
+
+
+def test_layer_norms_stand_where_axis_1_is_one_of_positions():
+    attends = nn.MultiheadAttention(6, 2, batch_first=True)
+    net = nn.ModuleList([attends, nn.Sequential(nn.Linear(6, 8), nn.GELU(), nn.Linear(8, 6))])
+    net.append(nn.Linear(6, 2))
+    assert not insert_norms(net)
+    assert insert_layer_norms(net)
+    kinds = [type(module).__name__ for module in net[1]]
+    assert kinds == ["Linear", "LayerNorm", "GELU", "Linear", "LayerNorm"]
+    assert net[1](torch.randn(3, 5, 6)).shape == (3, 5, 6)
+    assert not insert_layer_norms(net)
+
+
+def test_layer_norms_are_not_tried_where_batches_of_features_come():
+    assert not insert_layer_norms(sick())
+
+
+def test_a_net_of_sequences_is_tried_with_layer_norms():
+    recurrent = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 8), nn.ReLU())
+    recurrent.add_module("gru", nn.GRU(8, 8, batch_first=True))
+    with torch.no_grad():
+        recurrent[2].bias.fill_(-9.0)
+    x = torch.randn(16, 10, 4)
+    found = actstats.check(recurrent, x, lambda model, x: model(x)[0].square().mean())
+    tried = {one.remedy for one in found.tried}
+    assert "LayerNorm after each Linear layer but the last" in tried
+    assert not any("BatchNorm" in remedy for remedy in tried)

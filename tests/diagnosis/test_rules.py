@@ -295,6 +295,58 @@ def test_one_layer_that_grows_by_itself_is_found():
     assert only(answer("exploding-activation", recording(tensors))).site == "fc2"
 
 
+def typed(made, **types):
+    """Give sites the classes of their modules: ``fc1="Conv2d"``."""
+    for name, kind in types.items():
+        made.sites[name] = replace(made.sites[name], module_type=kind)
+    return made
+
+
+def remedy_of_growth(between: str = "Identity", **types: str) -> str:
+    """Return what helps a layer that grows by itself, in a net with another kind of module."""
+    tensors = {"fc1": normal(), "between": normal(), "fc2": normal(std=30, seed=1)}
+    made = typed(recording(tensors), between=between, **types)
+    made.sites["between"] = replace(made.sites["between"], trainable=None)
+    return only(answer("exploding-activation", made)).remedy
+
+
+@pytest.mark.parametrize(
+    ("kind", "between", "norm"),
+    [
+        ("Linear", "Identity", "BatchNorm1d(10)"),
+        ("Linear", "BatchNorm2d", "BatchNorm1d(10)"),
+        ("Linear", "LayerNorm", "LayerNorm(10)"),
+        ("Linear", "LlamaRMSNorm", "RMSNorm(10)"),
+        ("Linear", "GroupNorm", "LayerNorm(10)"),
+        ("Linear", "MultiheadAttention", "LayerNorm(10)"),
+        ("Linear", "LSTM", "LayerNorm(10)"),
+        ("Conv1D", "GPT2Attention", "LayerNorm(10)"),  # transformers' linear layer
+        ("Conv2d", "Identity", "BatchNorm2d(10)"),
+        ("ConvTranspose3d", "InstanceNorm3d", "InstanceNorm3d(10)"),
+        ("Conv1d", "GroupNorm", "GroupNorm(..., 10)"),
+        ("Conv2d", "LayerNorm", "GroupNorm(1, 10)"),
+        ("Conv2d", "MultiheadAttention", "BatchNorm2d(10)"),
+    ],
+)
+def test_the_norm_against_growth_fits_the_net(kind, between, norm):
+    assert f"normalise after it ({norm})" in remedy_of_growth(between, fc2=kind)
+
+
+def test_the_nearest_norm_is_the_one_to_follow():
+    tensors = {"stem": normal(), "norm1": normal(), "norm2": normal(), "fc": normal(std=30)}
+    made = typed(recording(tensors), norm1="BatchNorm2d", norm2="LayerNorm")
+    assert "(LayerNorm(10))" in only(answer("exploding-activation", made)).remedy
+
+
+def test_residual_branches_are_spoken_of_where_a_net_attends():
+    assert "residual branch" in remedy_of_growth("MultiheadAttention")
+    assert "residual branch" not in remedy_of_growth("LayerNorm")
+    assert "residual branch" not in remedy_of_growth("MultiheadAttention", fc2="Conv2d")
+    tensors = {"fc1": normal(), "blocks.0.attn.value": normal(std=30, seed=1)}
+    finding = only(answer("exploding-activation", recording(tensors)))
+    assert "(LayerNorm(10)); where it ends a residual branch" in finding.remedy
+
+
 def test_growth_from_small_scales_harms_nobody():
     tensors = {"fc1": normal(std=0.01), "fc2": normal(std=1.0)}
     assert answer("exploding-activation", recording(tensors)).verdict == "healthy"

@@ -210,16 +210,41 @@ def test_complex_numbers_of_two_halves():
 
 
 @pytest.mark.hostile(67)
-def test_complex_numbers_in_compiled_code():
+@pytest.mark.parametrize("backend", ["aot_eager", "inductor"])
+@pytest.mark.filterwarnings("ignore:.*complex operators:UserWarning")  # inductor leaves them as is
+def test_complex_numbers_in_compiled_code(backend):
     net = nn.Sequential(nn.Linear(3, 4), Gives(lambda x: torch.complex(x, x + 1)))
     x = torch.randn(5, 3)
     z = net[0](x)
     with ActivationRecorder(net, capture=ALL, strict=True) as recorder:
-        out = torch.compile(net, backend="aot_eager", fullgraph=True)(x)
+        out = torch.compile(net, backend=backend, fullgraph=True)(x)
         (out.real.sum() + 3 * out.imag.sum()).backward()
     assert_stats_of(recorder["1['imag']"], z + 1)
     assert recorder["1['imag']:grad"].mean == 3
     assert not recorder.skipped
+
+
+class SplitInTwo(nn.Module):
+    """Give two samples of unequal length."""
+
+    def forward(self, x):
+        return torch.nested.as_nested_tensor([x[:2], x[2:]], layout=torch.jagged)
+
+
+class Joined(nn.Module):
+    def forward(self, x):
+        return x.values()
+
+
+@pytest.mark.filterwarnings("ignore:.*nested tensors:UserWarning")
+def test_nested_tensors_in_compiled_code_are_skipped_with_the_reason():
+    net = nn.Sequential(nn.Linear(3, 4), SplitInTwo(), Joined(), nn.Linear(4, 1))
+    with ActivationRecorder(net, strict=True) as recorder:
+        torch.compile(net, backend="eager", fullgraph=True)(torch.randn(5, 3)).sum().backward()
+    ((site, reason), calls), *others = recorder.skipped.items()
+    assert (site, calls, others) == ("1", 1, [])
+    assert "NestedTensor" in reason
+    assert recorder["3"].count == 5  # what follows is recorded
 
 
 @pytest.mark.hostile(70)

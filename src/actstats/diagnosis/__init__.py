@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from actstats.diagnosis.checkup import Checkup, Tried, check
+from actstats.diagnosis.checkup import Checkup, check
 from actstats.diagnosis.diagnosis import Diagnosis, diagnose
 from actstats.diagnosis.finding import Finding
 from actstats.diagnosis.flight import FlightRecorder
 from actstats.diagnosis.healthy import UnhealthyError, assert_healthy
 from actstats.diagnosis.reading import Reading
+from actstats.diagnosis.remedies import Tried
 from actstats.diagnosis.risk import Risk
 from actstats.diagnosis.rule import Answer, Cause, DoesNotApply, Rule
 from actstats.diagnosis.rules import RULES

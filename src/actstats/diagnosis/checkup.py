@@ -5,9 +5,8 @@ from __future__ import annotations
 import copy
 import math
 import random
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -18,7 +17,7 @@ from torch.optim import Optimizer
 from actstats.diagnosis.diagnosis import Diagnosis, diagnose
 from actstats.diagnosis.features import Features
 from actstats.diagnosis.finding import Finding
-from actstats.diagnosis.remedies import Remedy, remedies_for
+from actstats.diagnosis.remedies import Remedy, Tried, remedies_for
 from actstats.diagnosis.risk import Risk, risk
 from actstats.diagnosis.signs import vital_signs
 from actstats.names import plain, printable
@@ -26,53 +25,9 @@ from actstats.recorder import ActivationRecorder
 from actstats.recording import Recording
 from actstats.updates import UPDATE_RATIO
 
-__all__ = ["Checkup", "Tried", "check"]
+__all__ = ["Checkup", "check"]
 
 LossFunction = Callable[[nn.Module, Any], Tensor]
-
-
-@dataclass(frozen=True)
-class Tried:
-    """A remedy that was tried on a copy, and what it did.
-
-    Parameters
-    ----------
-    remedy : str
-        What was done.
-    before, after : Diagnosis
-        Of the model as it is, and of the copy with the remedy.
-    signs : mapping of str to (float, float)
-        Vital signs before and after: least signal fraction of a layer, decades that the gradient
-        gains on its way back, largest share of dead and of saturated units. Those that were seen.
-    """
-
-    remedy: str
-    before: Diagnosis
-    after: Diagnosis
-    signs: Mapping[str, tuple[float, float]] = field(default_factory=dict)
-
-    @property
-    def figures(self) -> dict[str, tuple[int, int]]:
-        """How many findings there are at each severity from warning on, before and after."""
-        return {
-            severity: (_count(self.before, severity), _count(self.after, severity))
-            for severity in ("critical", "warning")
-        }
-
-    @property
-    def helps(self) -> bool:
-        """Whether fewer faults are left, counted from the gravest on."""
-        figures = list(self.figures.values())
-        return [after for _, after in figures] < [before for before, _ in figures]
-
-    def __str__(self) -> str:
-        left = "nothing alarming is left"
-        if not self.after.ok:
-            changes = (f"{b} -> {a} {severity}" for severity, (b, a) in self.figures.items())
-            left = ", ".join(changes)
-        signs = (f"{name} {b:.2g} -> {a:.2g}" for name, (b, a) in self.signs.items() if a != b)
-        told = ", ".join(signs)
-        return f"{self.remedy}: {left}{f' ({told})' if told else ''}"
 
 
 class Checkup(Diagnosis):
@@ -461,10 +416,6 @@ def _of_trial(trial: Sequence[float]) -> Iterator[Finding]:
             {"step": broken, "first_loss": trial[0]},
             "Lower the learning rate, warm it up, or clip gradients.",
         )
-
-
-def _count(diagnosis: Diagnosis, severity: str) -> int:
-    return sum(finding.severity == severity for finding in diagnosis)
 
 
 def _left(tried: Tried) -> tuple[int, ...]:

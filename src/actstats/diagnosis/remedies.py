@@ -1,18 +1,19 @@
-"""Remedies that can be tried on a copy of a model."""
+"""Remedies that can be tried on a copy of a model, and what each of them did."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
 
 from actstats.diagnosis.diagnosis import Diagnosis
 from actstats.diagnosis.finding import at_least
+from actstats.diagnosis.norms import has_sequences
 from actstats.diagnosis.reading import span
 
-__all__ = ["Remedy", "remedies_for"]
+__all__ = ["Remedy", "Tried", "remedies_for"]
 
 _CURABLE = frozenset(
     {
@@ -22,13 +23,17 @@ _CURABLE = frozenset(
     }
 )
 _BIASED = frozenset({"dead-units", "silent-units", "saturated", "input-independent"})
-_NORMS = {
+Norms = Mapping[type[nn.Module], Callable[..., nn.Module]]
+_NORMS: Norms = {
     nn.Linear: nn.BatchNorm1d,
     nn.Conv1d: nn.BatchNorm1d,
     nn.Conv2d: nn.BatchNorm2d,
     nn.Conv3d: nn.BatchNorm3d,
 }
-_NORM_TYPES = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.LayerNorm, nn.GroupNorm)
+_NORM_TYPES = (
+    *(nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d),
+    *(nn.LayerNorm, nn.RMSNorm, nn.GroupNorm),
+)
 Weighty = nn.Linear | nn.Conv1d | nn.Conv2d | nn.Conv3d
 
 
@@ -48,6 +53,50 @@ class Remedy:
     apply: Callable[[nn.Module], bool]
 
 
+@dataclass(frozen=True)
+class Tried:
+    """A remedy that was tried on a copy, and what it did.
+
+    Parameters
+    ----------
+    remedy : str
+        What was done.
+    before, after : Diagnosis
+        Of the model as it is, and of the copy with the remedy.
+    signs : mapping of str to (float, float)
+        Vital signs before and after: least signal fraction of a layer, decades that the gradient
+        gains on its way back, largest share of dead and of saturated units. Those that were seen.
+    """
+
+    remedy: str
+    before: Diagnosis
+    after: Diagnosis
+    signs: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+
+    @property
+    def figures(self) -> dict[str, tuple[int, int]]:
+        """How many findings there are at each severity from warning on, before and after."""
+        return {
+            severity: (_count(self.before, severity), _count(self.after, severity))
+            for severity in ("critical", "warning")
+        }
+
+    @property
+    def helps(self) -> bool:
+        """Whether fewer faults are left, counted from the gravest on."""
+        figures = list(self.figures.values())
+        return [after for _, after in figures] < [before for before, _ in figures]
+
+    def __str__(self) -> str:
+        left = "nothing alarming is left"
+        if not self.after.ok:
+            changes = (f"{b} -> {a} {severity}" for severity, (b, a) in self.figures.items())
+            left = ", ".join(changes)
+        signs = (f"{name} {b:.2g} -> {a:.2g}" for name, (b, a) in self.signs.items() if a != b)
+        told = ", ".join(signs)
+        return f"{self.remedy}: {left}{f' ({told})' if told else ''}"
+
+
 def remedies_for(diagnosis: Diagnosis) -> Iterator[Remedy]:
     """Yield what is worth trying for what was found; nothing where no remedy changes a model."""
     grave = [finding for finding in diagnosis if at_least(finding.severity, "warning")]
@@ -64,6 +113,7 @@ def remedies_for(diagnosis: Diagnosis) -> Iterator[Remedy]:
     yield Remedy("Xavier initialisation, biases 0", lambda m: initialise(m, nn.init.xavier_normal_))
     yield Remedy("He initialisation, biases 0", lambda m: initialise(m, _he))
     yield Remedy("BatchNorm after each Linear and Conv layer but the last", insert_norms)
+    yield Remedy("LayerNorm after each Linear layer but the last", insert_layer_norms)
 
 
 def zero_biases(model: nn.Module) -> bool:
@@ -100,18 +150,34 @@ def _he(weight: Tensor) -> object:
 
 
 def insert_norms(model: nn.Module) -> bool:
-    """Put a BatchNorm after the Linear and Conv layers of each Sequential, not after the last."""
+    """Put a BatchNorm after the Linear and Conv layers of each Sequential, not after the last.
+
+    Not in nets that work on sequences: their features do not stand on axis 1.
+    """
+    return not _has_sequences(model) and _insert(model, _NORMS)
+
+
+def insert_layer_norms(model: nn.Module) -> bool:
+    """Put a LayerNorm after the Linear layers of each Sequential where BatchNorm does not fit."""
+    return _has_sequences(model) and _insert(model, {nn.Linear: nn.LayerNorm})
+
+
+def _has_sequences(model: nn.Module) -> bool:
+    return has_sequences((name, type(module).__name__) for name, module in model.named_modules())
+
+
+def _insert(model: nn.Module, norms: Norms) -> bool:
     last = [m for m in _weighty(model) if type(m) in _NORMS][-1:]
     sequences = [m for m in model.modules() if type(m) is nn.Sequential]
-    changed = [_insert_into(sequence, last) for sequence in sequences]
+    changed = [_insert_into(sequence, norms, last) for sequence in sequences]
     return any(changed)
 
 
-def _insert_into(sequence: nn.Sequential, last: Sequence[nn.Module]) -> bool:
+def _insert_into(sequence: nn.Sequential, norms: Norms, last: Sequence[nn.Module]) -> bool:
     children = list(sequence.named_children())
     following = [child for _, child in children[1:]] + [None]
     bare = [
-        type(child) in _NORMS and child not in last and not isinstance(after, _NORM_TYPES)
+        type(child) in norms and child not in last and not isinstance(after, _NORM_TYPES)
         for (_, child), after in zip(children, following, strict=True)
     ]
     for name, _ in children:
@@ -119,18 +185,22 @@ def _insert_into(sequence: nn.Sequential, last: Sequence[nn.Module]) -> bool:
     for (name, child), wanted in zip(children, bare, strict=True):
         sequence.add_module(name, child)
         if wanted:
-            sequence.add_module(f"{name}_norm", _norm_after(child))
+            sequence.add_module(f"{name}_norm", _norm_after(child, norms))
     return any(bare)
 
 
-def _norm_after(module: nn.Module) -> nn.Module:
+def _norm_after(module: nn.Module, norms: Norms) -> nn.Module:
     linear = isinstance(module, nn.Linear)
     width = module.out_features if linear else module.out_channels
     assert isinstance(width, int) and isinstance(module.weight, Tensor)
     like = module.weight
-    norm = _NORMS[type(module)](width, device=like.device, dtype=like.dtype)
+    norm = norms[type(module)](width, device=like.device, dtype=like.dtype)
     return norm.train(module.training)
 
 
 def _weighty(model: nn.Module) -> Iterator[Weighty]:
     return (m for m in model.modules() if isinstance(m, Weighty) and m.weight.dim() > 1)
+
+
+def _count(diagnosis: Diagnosis, severity: str) -> int:
+    return sum(finding.severity == severity for finding in diagnosis)

@@ -12,6 +12,7 @@ import torch
 
 from actstats.activations import Activation, activation_from_key
 from actstats.diagnosis.finding import Finding, Severity
+from actstats.diagnosis.norms import adds_to_a_stream, fitting_norm
 from actstats.diagnosis.reading import (
     Reading,
     gates_range,
@@ -32,6 +33,10 @@ __all__ = ["exploding_activation", "input_independent", "scale_drift", "unnormal
 ORDINARY = 1.0  # growth is counted from here: what grows up to it harms nobody
 TINY = 1e-30
 GROWS = 1.5  # a layer that multiplies what varies by as much has a part in the growth
+BRANCH = (  # Radford et al. 2019, Language Models are Unsupervised Multitask Learners, section 2.3
+    "; where it ends a residual branch, scale down what is added to the stream (GPT-2 begins with"
+    " 1/√N for N branches)"
+)
 ALONE = 0.1  # a layer that passes on so much less than the next worst is the one to blame
 
 
@@ -214,6 +219,7 @@ def _explosion(
     modules = tuple(growth.site.module for growth in blamed)
     names = span(modules)
     each, them = ("", "it") if len(modules) == 1 else (" each", "them")
+    branch = BRANCH if adds_to_a_stream(own.site, reading) else ""
     critical = own.scale >= thresholds.large or total >= thresholds.growth**2
     return Finding(
         "exploding-activation",
@@ -232,7 +238,7 @@ def _explosion(
             "samples": int(reading.now(own.site.key).moments.n.min()),
         },
         f"Divide the weights of {names} by {factor:.2g}{each}, or normalise after {them}"
-        f" ({_norm_for(own.site, reading)}).",
+        f" ({fitting_norm(own.site, reading)}){branch}.",
         reading.since(own.site.key, lambda s: spread(s) >= 0.5 * own.scale),
         modules=modules,
     )
@@ -349,7 +355,7 @@ def rescale(reading: Reading, layers: Sequence[Layer], gain: float, site: Site) 
         )
     factor, names = 1 / gain, weights_range(layers)
     known = initialisation(layers[0])
-    norm = _norm_for(layers[0].z or layers[0].a, reading)
+    norm = fitting_norm(layers[0].z or layers[0].a, reading)
     after = "it" if len(layers) == 1 else "them"
     return (
         f"Scale the initial weights of {names} by {factor:.2g} ({known} initialisation gives this)"
@@ -362,12 +368,3 @@ def initialisation(layer: Layer) -> str:
     key = layer.a.activation
     rectifier = key is not None and activation_from_key(key).relu_like
     return "He" if rectifier or (key or "").startswith(("gelu", "silu")) else "Xavier"
-
-
-def _norm_for(site: Site, reading: Reading) -> str:
-    """Name the norm that fits a layer, with its width."""
-    units = reading.now(site.key).units or "..."
-    for convolution, norm in (("Conv3d", "3d"), ("Conv2d", "2d"), ("Conv1d", "1d")):
-        if convolution in site.module_type:
-            return f"BatchNorm{norm}({units})"
-    return f"BatchNorm1d({units})"

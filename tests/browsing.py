@@ -18,7 +18,7 @@ FLAGS = (
     "--disable-background-networking",
     "--disable-component-update",
     "--disable-sync",
-    "--host-resolver-rules=MAP * ~NOTFOUND",
+    "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",  # this machine alone
 )
 
 
@@ -54,13 +54,17 @@ class Browser:
     def __init__(self, driver: Any) -> None:
         self.driver = driver
 
-    def open(self, path: Path, *, width: int = 1280, dark: bool = False) -> None:
+    def open(self, page: Path | str, *, width: int = 1280, dark: bool = False) -> None:
         """Load a page anew, in a window of some width, under a system's theme."""
         self.media("", dark=dark)
+        self.resize(width)
+        self.driver.get("about:blank")
+        self.driver.get(page.as_uri() if isinstance(page, Path) else page)
+
+    def resize(self, width: int) -> None:
+        """Give the window another width; a narrow one is a phone's."""
         size = {"width": width, "height": 800, "deviceScaleFactor": 1, "mobile": width < 500}
         self.driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
-        self.driver.get("about:blank")
-        self.driver.get(path.as_uri())
 
     def media(self, medium: str, *, dark: bool = False) -> None:
         """Show the page on a medium (``"print"``; ``""`` is the screen), without motion."""
@@ -82,9 +86,21 @@ class Browser:
         """Return what a script returns."""
         return self.driver.execute_script(script, *arguments)
 
-    def console(self) -> list[str]:
-        """Return what the console holds, and empty it."""
-        return [entry["message"] for entry in self.driver.get_log("browser")]
+    def wait(self, script: str, *arguments: Any, seconds: float = 30) -> Any:
+        """Return what a script returns as soon as that is something."""
+        from selenium.webdriver.support.wait import WebDriverWait
+
+        return WebDriverWait(self.driver, seconds).until(lambda _: self.run(script, *arguments))
+
+    def later(self, script: str, *arguments: Any) -> Any:
+        """Return what a promise gives."""
+        then = f"({script}).apply(null, arguments).then(arguments[arguments.length - 1])"
+        return self.driver.execute_async_script(then, *arguments)
+
+    def console(self, *levels: str) -> list[str]:
+        """Return what the console holds, of some levels (``"SEVERE"``) or of all, and empty it."""
+        log = self.driver.get_log("browser")
+        return [entry["message"] for entry in log if not levels or entry["level"] in levels]
 
 
 @pytest.fixture
