@@ -1249,14 +1249,36 @@ def test_an_interrupt_while_hooks_are_put_leaves_none(monkeypatch):
     put = nn.Module.register_forward_hook
     monkeypatch.setattr(nn.Module, "register_forward_hook", interrupted)
     recorder = ActivationRecorder(net)
-    with pytest.raises(KeyboardInterrupt):
-        recorder.attach()
-    monkeypatch.undo()
-    assert not recorder.attached
-    assert not any(m._forward_hooks or m._forward_pre_hooks for m in net.modules())
-    with recorder:
+    with pytest.raises(KeyboardInterrupt), recorder:
         net(torch.randn(3, 2))
-    assert [recorder[site].calls for site in recorder] == [1, 1, 1]
+    monkeypatch.undo()
+    for calls in (0, 1):
+        assert not recorder.attached
+        assert not any(m._forward_hooks or m._forward_pre_hooks for m in net.modules())
+        assert [recorder[site].calls for site in recorder] == [1, 1, 1] * calls
+        with recorder:
+            net(torch.randn(3, 2))
+
+
+def test_functions_called_after_an_interrupted_forward_are_not_the_models():
+    class Interrupted(nn.Module):
+        def forward(self, x):
+            x = torch.relu(x)
+            if self.training:
+                raise KeyboardInterrupt
+            return x
+
+    net = nn.Sequential(Interrupted())
+    net[0].register_buffer("no_guess", torch.ones(1))
+    with ActivationRecorder(net, functional=True) as recorder:
+        with pytest.raises(KeyboardInterrupt):
+            net(torch.randn(3, 2))
+        torch.relu(torch.randn(100))
+        torch.sigmoid(torch.randn(100))
+        net.eval()(torch.randn(3, 2))
+        seen = {site: recorder.select(phase="eval")[site].count for site in recorder}
+    assert [site for site in seen if "()" in site] == ["0.relu()"]
+    assert seen["0.relu()"] == 6
 
 
 def test_an_interrupted_forward_leaves_the_users_function_mode_alone():

@@ -199,6 +199,7 @@ class Kind:
         """Add a tensor whose units are on this axis."""
         samples = x.movedim(axis, -1).flatten(0, -2) if self.units and axis is not None else x
         given, samples = dict(state), samples if self.units else samples.flatten()
+        samples = samples.clone() if samples.is_inference() else samples  # no version tells there
         version = _version(samples)
         with torch.no_grad(), torch.autocast(x.device.type, enabled=False):
             self.statistic.update(given, samples)

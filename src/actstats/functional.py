@@ -11,7 +11,7 @@ from torch import nn
 from torch.overrides import TorchFunctionMode
 
 from actstats import activations
-from actstats._torch import function_modes, in_backward
+from actstats._torch import function_modes, in_backward, in_module_call
 from actstats.activations import Activation
 from actstats.hooks import Slot, call_suffix
 from actstats.shared import Shared
@@ -62,6 +62,8 @@ class FunctionalMode(TorchFunctionMode):
         activation = activations.functional_activation(func, args, kwargs)
         caller = forward.stack[-1]
         if activation is None or caller.activation is not None or in_backward():
+            return func(*args, **kwargs)
+        if not in_module_call():  # an interrupt ended the forward, and told no hook
             return func(*args, **kwargs)
         kind = activation.key.partition("(")[0]
         slot = _slot(caller, kind, forward.count_function(kind), activation)

@@ -79,8 +79,8 @@ class Liveness:
             return
         observed = self._targets.observed()
         names = {id(m): slot.name for m, slot in observed if slot not in self._unseen}
-        for module in run_by_others_code(self._targets.insides().values()):
-            self._shadowed |= {names[id(m)]: None for m in module.modules() if id(m) in names}
+        shadowed = run_by_others_code(self._targets.insides().values())
+        self._shadowed |= {names[id(m)]: None for m in shadowed if id(m) in names}
 
     def _compiled_before(self) -> Iterator[Slot]:
         observed = self._targets.observed()

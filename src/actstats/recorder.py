@@ -228,8 +228,9 @@ class ActivationRecorder(Mapping[str, TensorStats]):
         self._run.finish()
 
     def __enter__(self) -> ActivationRecorder:
+        self.attach()
         self._entered += 1
-        return self.attach()
+        return self
 
     def __exit__(self, *_: object) -> None:
         self._entered -= 1

@@ -178,6 +178,45 @@ def test_nothing_is_said_of_a_model_beside_a_compiled_equal_one(caplog):
     assert said(caplog) == ""
 
 
+class Broken(nn.Module):
+    """A graph breaks in it, once before and once within what it calls."""
+
+    def __init__(self):
+        super().__init__()
+        self.fc, self.act = nn.Linear(3, 3), nn.Tanh()
+
+    def forward(self, x):
+        y = torch.sin(x)
+        torch._dynamo.graph_break()
+        return self.act(self.fc(torch.cos(y)))
+
+
+class Thins(nn.Module):
+    def forward(self, x):
+        return x.to_sparse()
+
+
+def test_nothing_is_said_of_modules_around_a_graph_break(caplog):
+    class Net(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.a, self.m, self.z = nn.Linear(3, 3), Broken(), nn.Linear(3, 2)
+            self.thin = Thins()
+
+        def forward(self, x):
+            return self.z(self.thin(self.m(self.a(x))).to_dense())
+
+    net = Net()
+    with ActivationRecorder(net, strict=True) as recorder:
+        compiled = torch.compile(net, backend="eager")
+        for _ in range(3):
+            compiled(torch.randn(5, 3))
+            recorder.step()
+        assert "seen only in part" not in str(recorder.summary())
+    assert [recorder[name].calls for name in ("a", "m.fc", "m.act", "z")] == [3] * 4
+    assert "equal model" not in said(caplog)
+
+
 @pytest.fixture
 def one_rank():
     dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1)

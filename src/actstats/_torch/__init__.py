@@ -14,6 +14,7 @@ from actstats._torch.modules import (
     calls_itself,
     children,
     has_forward_hooks,
+    in_module_call,
     native_functions,
 )
 from actstats._torch.ranks import (
@@ -76,6 +77,7 @@ __all__ = [
     "in_backward",
     "in_fx_trace",
     "in_jit_trace",
+    "in_module_call",
     "interpreted",
     "is_arriving",
     "is_compiling",

@@ -67,15 +67,53 @@ def run_by_others_code(modules: Iterable[nn.Module]) -> list[nn.Module]:
 
 
 def _run_by_others_code(modules: list[nn.Module]) -> Iterator[nn.Module]:
-    for _, root, _ in _compiled_code():
+    for code, root, _ in _compiled_code():
         for local in root.get_child_managers():
             source, kind = local.get_source(), local.get_type_of_guarded_value()
-            if any("_forward_hooks" in one or "_pre_hooks" in one for one in _sources(local)):
+            asked = set(_sources(local))
+            if any("_forward_hooks" in one or "_pre_hooks" in one for one in asked):
                 continue  # it holds the hooks of the module that it was made for
             for module in modules:
-                fits = type(module) is kind and _fits(root, source, {source[3:-2]: module})
-                if fits and any(map(is_hooked, module.modules())):
-                    yield module
+                if type(module) is kind and _fits(root, source, {source[3:-2]: module}):
+                    yield from filter(is_hooked, _called(code, source, module, asked))
+
+
+def _called(code: Any, source: str, module: nn.Module, asked: set[str]) -> Iterator[nn.Module]:
+    """Yield the modules that code calls: guards ask what is in them; of others only the type.
+
+    A forward calls what is inside its module, not the module itself: its own hooks run outside.
+    """
+    if f"{source}.__dict__" in asked:
+        if not _is_forward(code, source, module):
+            yield module
+        yield from _called_inside(source, module, asked)
+
+
+def _called_inside(source: str, module: nn.Module, asked: set[str]) -> Iterator[nn.Module]:
+    held = f"{source}._modules"
+    looped = held in asked and not any(one.startswith(f"{held}[") for one in asked)
+    for name, child in module.named_children():
+        path = f"{held}[{name!r}]"
+        if looped:  # as in a Sequential: guards name none
+            yield from child.modules()
+        elif f"{path}.__dict__" in asked:
+            yield child
+            yield from _called_inside(path, child, asked)
+
+
+def _is_forward(code: Any, source: str, module: nn.Module) -> bool:
+    """Tell whether code is the forward of a module, or what is left of it after a graph break."""
+    if source.startswith("L['___stack"):
+        return False
+    forwards = (vars(kind).get("forward") for kind in type(module).__mro__)
+    owns = (getattr(forward, "__code__", None) for forward in forwards)
+    return any(code is own or _is_rest_of(code, own) for own in owns if own is not None)
+
+
+def _is_rest_of(code: Any, whole: Any) -> bool:
+    """Tell whether code is what is left of a function after a graph break."""
+    name = f"torch_dynamo_resume_in_{whole.co_name}_at_"
+    return bool(code.co_name.startswith(name) and code.co_filename == whole.co_filename)
 
 
 def _sources(manager: Any) -> Iterator[str]:

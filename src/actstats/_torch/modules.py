@@ -57,3 +57,11 @@ def native_functions() -> tuple[Any, ...]:
     """Return where those functions of `torch.nn.functional` stand that are made in C."""
     found = getattr(torch._C, "_nn", None)
     return () if found is None else (found,)
+
+
+def in_module_call() -> bool:
+    """Tell whether some module's call is under way in this thread."""
+    frame: FrameType | None = sys._getframe(1)
+    while frame is not None and frame.f_code is not nn.Module._call_impl.__code__:
+        frame = frame.f_back
+    return frame is not None

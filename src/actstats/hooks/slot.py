@@ -148,6 +148,8 @@ class Slot(Hook):
             return None
         if not seen:
             return self.run(module, args, output)
+        if self.z_before:
+            shared.forward.entered.discard(self)  # the call that its pre-hook began has ended
         if shared.sought:
             self.gave(shared.forward, "", output)
         if shared.watches and has_gradient(output):
