@@ -14,6 +14,8 @@ import hypothesis
 import pytest
 import torch
 
+from surroundings import surroundings
+
 pytest_plugins = ["browsing", "pytester"]
 
 # Machines differ in speed, and a first call compiles: no deadlines. CI repeats itself exactly.
@@ -38,23 +40,6 @@ def _seeded() -> None:
 @pytest.fixture(autouse=True)
 def _torch_left_as_found() -> Iterator[None]:
     """Fail the test that leaves a mode or a switch of torch behind."""
-    before = torch_switches()
+    before = surroundings()
     yield
-    assert torch_switches() == before
-
-
-def torch_switches() -> dict[str, object]:
-    """What torch keeps switched on in this thread."""
-    return {
-        "function state": str(torch._C._get_torch_function_state()),
-        "function modes": torch._C._len_torch_function_stack(),
-        "dispatch modes": torch._C._len_torch_dispatch_stack(),
-        "grad": torch.is_grad_enabled(),
-        "inference": torch.is_inference_mode_enabled(),
-        "autocast": torch.is_autocast_enabled("cpu"),
-        "dtype": torch.get_default_dtype(),
-        "threads": torch.get_num_threads(),
-        "deterministic": torch.are_deterministic_algorithms_enabled(),
-        "fx": getattr(torch.fx._symbolic_trace, "_is_fx_tracing_flag", False),
-        "jit": torch.jit._trace._trace_module_map is not None,
-    }
+    assert surroundings() == before

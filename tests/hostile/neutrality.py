@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from torch.utils._pytree import keystr, tree_flatten_with_path, tree_leaves
 
 from claims import assert_tensors_equal, hook_counts
+from surroundings import surroundings
 
 __all__ = ["Mode", "Observer", "Session", "Trace", "assert_neutral", "run", "unobserved"]
 
@@ -239,34 +240,6 @@ def random_states() -> dict[str, Any]:
         "python": random.getstate(),
         "numpy": repr(np.random.get_state()),  # noqa: NPY002 - users use the global generator
     }
-
-
-def surroundings() -> dict[str, Any]:
-    """Return what is set for all of the process, or this thread."""
-    from torch.nn.modules import module
-    from torch.utils import _python_dispatch
-
-    return {
-        "grad": torch.is_grad_enabled(),
-        "inference": torch.is_inference_mode_enabled(),
-        "anomaly": torch.is_anomaly_enabled(),
-        "autocast": [(torch.is_autocast_enabled(d), torch.get_autocast_dtype(d)) for d in DEVICES],
-        "autocast cache": torch.is_autocast_cache_enabled(),
-        "dtype": torch.get_default_dtype(),
-        "device": str(torch.get_default_device()),
-        "deterministic": torch.are_deterministic_algorithms_enabled(),
-        "deterministic, warns": torch.is_deterministic_algorithms_warn_only_enabled(),
-        "matmul precision": torch.get_float32_matmul_precision(),
-        "cudnn": (torch.backends.cudnn.benchmark, torch.backends.cudnn.deterministic),
-        "threads": torch.get_num_threads(),
-        "function modes": torch._C._len_torch_function_stack(),
-        "dispatch modes": len(_python_dispatch._get_current_dispatch_mode_stack()),
-        "functorch": torch._C._functorch.maybe_current_level(),
-        "global hooks": (len(module._global_forward_hooks), len(module._global_forward_pre_hooks)),
-    }
-
-
-DEVICES = ("cpu", "cuda")
 
 
 def anatomy(model: nn.Module) -> dict[str, Any]:
