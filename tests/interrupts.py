@@ -1,5 +1,6 @@
 """Ctrl-C at a chosen line of some files, where Python may really raise it."""
 
+import gc
 import linecache
 import os
 import re
@@ -33,6 +34,7 @@ def interrupted_at(line: int, work: Callable[[], Any], files: tuple[str, ...]) -
         return trace
 
     before = sys.gettrace()
+    gc.disable()  # what it runs is of ours too, and Python drops what is raised there
     sys.settrace(trace)
     try:
         work()
@@ -40,6 +42,7 @@ def interrupted_at(line: int, work: Callable[[], Any], files: tuple[str, ...]) -
         return True
     finally:
         sys.settrace(before)
+        gc.enable()
     return False
 
 
