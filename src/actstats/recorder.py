@@ -371,9 +371,35 @@ class ActivationRecorder(Mapping[str, TensorStats]):
         ValueError
             If ``step`` goes backwards or a scalar is no number.
         """
-        given = {name: Scalar.of(arguments.number(name, value)) for name, value in scalars.items()}
-        self._run.end_step(given, step)
+        self._run.end_step(_scalars(scalars), step)
         self._liveness.after_step()
+
+    def add_scalars(self, **scalars: float) -> None:
+        """Keep numbers beside the open window, as :meth:`step` does, without closing a step.
+
+        For what is known between two steps: ``recorder.add_scalars(val_loss=...)`` after an
+        evaluation, which belongs to the open window as well. A window in which nothing is observed
+        any more is none, and its numbers are lost with it.
+
+        Parameters
+        ----------
+        **scalars : float
+            By name.
+
+        Raises
+        ------
+        ValueError
+            If one is no number.
+        """
+        self._run.add_scalars(_scalars(scalars))
+
+    def close_window(self) -> None:
+        """Close the open window though it is not full; the next begins with the open step.
+
+        For a boundary in time that windows are not to reach over: an epoch, another learning rate.
+        Nothing happens where nothing was observed since the last window.
+        """
+        self._run.close_early()
 
     def on_window(self, listener: Callable[[Window], None]) -> Callable[[], None]:
         """Call a function with each window that closes from now on, inside :meth:`step`.
@@ -583,6 +609,10 @@ class ActivationRecorder(Mapping[str, TensorStats]):
             f"capture={'+'.join(sorted(self._shared.options.capture))}, "
             f"{state}, step {self._run.step}, {len(self._run.windows)} windows)"
         )
+
+
+def _scalars(given: Mapping[str, float]) -> dict[str, Scalar]:
+    return {name: Scalar.of(arguments.number(name, value)) for name, value in given.items()}
 
 
 def _opened(log: str | os.PathLike[str] | None, budget: int) -> Log | None:

@@ -115,15 +115,20 @@ class Run:
         with self.shared.ending:
             if step is not None:
                 self.go_to(step)
-            for name, scalar in scalars.items():
-                known = self._scalars.get(name)
-                self._scalars[name] = scalar if known is None else known.merge(scalar)
+            self.add_scalars(scalars)
             self.windows.settle(wait=False)
             with self.shared.lock:
                 self._end_step()
             self.windows.catch_up()
             arrived = self._written()
         self._tell(arrived)
+
+    def add_scalars(self, scalars: Mapping[str, Scalar]) -> None:
+        """Put numbers into the open window."""
+        with self.shared.ending:
+            for name, scalar in scalars.items():
+                known = self._scalars.get(name)
+                self._scalars[name] = scalar if known is None else known.merge(scalar)
 
     def _end_step(self) -> None:
         """Begin the next step, and the next window if this one is full."""
@@ -182,6 +187,14 @@ class Run:
             moved = self.updates.take() if site is None else ()
             carried = tuple(self.carried)
             return Closing(self._first, last, taken, dict(self._scalars), carried, moved)
+
+    def close_early(self) -> None:
+        """Close the open window though it is not full, unless nothing was observed in it."""
+        if self.shared.forked:
+            return
+        with self.shared.ending:
+            arrived = self._finish()
+        self._tell(arrived)
 
     def open_windows(self, site: str | None = None) -> list[Window]:
         """Copy what the open window holds, or one site's part of it, by phase."""

@@ -23,6 +23,7 @@ __all__ = [
     "matches",
     "named_sites",
     "selected",
+    "selectors",
     "unit_axis",
 ]
 
@@ -288,7 +289,7 @@ def selected(
     ValueError
         If ``include`` matches nothing.
     """
-    includes, excludes = _selectors("include", include), _selectors("exclude", exclude)
+    includes, excludes = selectors("include", include), selectors("exclude", exclude)
     parametrizations = {
         id(inner)
         for module in modules.values()
@@ -309,7 +310,8 @@ def selected(
     return chosen
 
 
-def _selectors(name: str, given: Any) -> tuple[Selector, ...]:
+def selectors(name: str, given: Any) -> tuple[Selector, ...]:
+    """Return what chooses modules, as a tuple."""
     if given is None:
         return ()
     many = tuple(given) if isinstance(given, list | tuple | set | frozenset) else (given,)

@@ -25,7 +25,7 @@ from actstats.table import union
 if TYPE_CHECKING:
     from actstats.shared import Shared
 
-__all__ = ["UPDATE_RATIO", "Moved", "Updates", "unwrapped", "with_updates"]
+__all__ = ["UPDATE_RATIO", "AlreadyWatched", "Moved", "Updates", "unwrapped", "with_updates"]
 
 UPDATE_RATIO = "update_ratio/"
 """Scalars of this name and a parameter's hold the ratio of a step's update to the weight.
@@ -38,6 +38,10 @@ WHERE = "(optimizer)"  # where summaries tell what could not be watched
 Trees = Sequence[tuple[str, "weakref.ref[nn.Module]"]]
 
 logger = logging.getLogger("actstats")
+
+
+class AlreadyWatched(ValueError):
+    """Raised for an optimizer that is watched already."""
 
 
 class Moved(NamedTuple):
@@ -227,7 +231,7 @@ class Updates:
         """
         found = unwrapped(optimizer)
         if any(watch.optimizer() is found for watch in self.watches):
-            raise ValueError("`optimizer` is watched already.")
+            raise AlreadyWatched("`optimizer` is watched already.")
         held = {id(p) for group in found.param_groups for p in group["params"]}
         if held.isdisjoint(_names(trees)):
             raise ValueError(

@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from actstats import ActivationRecorder, make_mlp
-from actstats.integrations._feed import USUAL, Feed
+from actstats.integrations import Feed
+from actstats.integrations._packet import USUAL
 from actstats.statistics import EffectiveRank
 from actstats.stats import FIGURES
 
@@ -282,6 +283,53 @@ def test_nothing_is_sent_after_detach():
             train(recorder, net, 2)
         train(recorder, net, 2)
     assert feed.sent == [(0, "train"), (1, "train")]
+
+
+@pytest.mark.parametrize("between", [0, 1])
+def test_a_feed_that_is_attached_again_sends_nothing_twice(between):
+    net = net_of_two()
+    recorder, feed = ActivationRecorder(net, window=4), Kept(findings=False)
+    with recorder:
+        with feed.attach(recorder):
+            train(recorder, net, 6, evaluate_after=(5,))
+        train(recorder, net, between)  # not sent: nothing is attached
+        with feed.attach(recorder):
+            train(recorder, net, 6)
+    again = 6 + between
+    assert feed.sent == [
+        *((3, "train"), (6, "train"), (6, "eval")),
+        *((again + 3, "train"), (again + 5, "train")),
+    ]
+    assert sum(p.histograms["out"].count for p in feed.packets if p.phase == "train") == 12 * 16
+    assert recorder["out"].count == (12 + between) * 16
+
+
+def test_a_feed_that_is_attached_again_at_once_sends_nothing_again():
+    net = net_of_two()
+    recorder, feed = ActivationRecorder(net, window=4), Kept(findings=False)
+    with recorder:
+        for steps in (6, 0, 0):
+            with feed.attach(recorder):
+                train(recorder, net, steps)
+    assert feed.sent == [(3, "train"), (5, "train")]
+
+
+def test_a_feed_is_opened_once_for_each_recorder_with_its_first_step():
+    class Opened(Kept):
+        def open(self, step):
+            self.opened = [*getattr(self, "opened", []), (step, len(self.packets))]
+
+    net = net_of_two()
+    feed = Opened(findings=False)
+    for first in (0, 7):
+        recorder = ActivationRecorder(net, window=2)
+        for _ in range(2):
+            with recorder, feed.attach(recorder):
+                net(torch.randn(16, 2))
+                recorder.step(first or None)
+                train(recorder, net, 2)
+            first = 0
+    assert feed.opened == [(0, 0), (7, 4)]
 
 
 def test_another_recorder_begins_anew():

@@ -179,6 +179,11 @@ def test_two_callbacks_keep_states_of_their_own_and_updates_are_watched(tmp_path
     assert [w.last_step for w in wide.windows] == [4, 8, 9]
 
 
+def test_a_name_that_no_file_can_have_is_refused():
+    with pytest.raises(ValueError, match=r"`name` must be .* got 'a/b'"):
+        ActivationCallback(name="a/b")
+
+
 def test_other_processes_do_not_take_the_main_ones_state(tmp_path, loaders, monkeypatch):
     first = trainer(tmp_path, ActivationCallback(window=1))
     first.fit(Digits(), *loaders)

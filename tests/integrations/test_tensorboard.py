@@ -3,8 +3,10 @@
 import struct
 
 import pytest
+import torch
 from logged_runs import expected, recorded
 
+from actstats import ActivationRecorder, make_mlp
 from actstats.integrations.tensorboard import TensorBoardFeed
 
 pytest.importorskip("tensorboard", reason="pip install tensorboard")
@@ -79,6 +81,44 @@ def test_a_given_writer_stays_open(tmp_path):
         recorded(TensorBoardFeed(writer, strict=True))
         writer.add_scalar("mine", 1.0, 7)
     assert [event.step for event in read(tmp_path).Scalars("mine")] == [7]
+
+
+def broken_and_resumed(folder, **options):
+    """Six steps in windows of two, a break, and five more from the state after three."""
+    torch.manual_seed(0)
+    net = make_mlp(2, [4], 1)
+
+    def train(recorder, steps):
+        for _ in range(steps):
+            net(torch.randn(8, 2))
+            recorder.step()
+
+    first = ActivationRecorder(net, window=2)
+    with first, TensorBoardFeed(folder, strict=True, **options).attach(first):
+        train(first, 3)
+        state = first.state_dict()
+        train(first, 4)
+    second = ActivationRecorder(net, window=2)
+    second.load_state_dict(state)
+    with second, TensorBoardFeed(folder, strict=True, **options).attach(second):
+        train(second, 5)
+
+
+def test_a_run_that_resumes_hides_what_the_broken_one_wrote(tmp_path):
+    broken_and_resumed(tmp_path)
+    steps = [event.step for event in read(tmp_path).Scalars("actstats/std/train/out")]
+    assert steps == [1, 3, 5, 7]  # not 1, 3, 5, 6, 3, 5, 7
+
+
+def test_a_run_that_resumes_hides_nothing_of_the_users(tmp_path):
+    with SummaryWriter(str(tmp_path)) as writer:
+        for step in range(8):
+            writer.add_scalar("loss", 1.0, step)
+    broken_and_resumed(tmp_path)
+    events = read(tmp_path)
+    assert [event.step for event in events.Scalars("loss")] == list(range(8))
+    steps = [event.step for event in events.Scalars("actstats/std/train/out")]
+    assert steps == [1, 3, 5, 6, 3, 5, 7]
 
 
 def test_a_folder_can_be_written_to_by_run_after_run(tmp_path):

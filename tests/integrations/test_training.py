@@ -64,6 +64,14 @@ def test_a_given_recorder_watches_each_optimizer_once(caplog):
     assert not caplog.records
 
 
+def test_an_optimizer_that_the_user_watches_is_left_to_them(caplog):
+    net, optimizer = net_and_optimizer()
+    recorder = ActivationRecorder(net, window=1).watch(optimizer, every=3)
+    run(made(recorder, watch=True), net, optimizer, 6)
+    assert watched(recorder) == [1, 4]
+    assert not caplog.records
+
+
 def test_what_is_no_optimizer_is_told_and_the_run_goes_on(caplog):
     net, optimizer = net_and_optimizer()
     training = made(watch=True)
@@ -151,7 +159,22 @@ def test_feeds_of_one_callback_serve_all_runs():
 @pytest.mark.parametrize(
     ("options", "error", "said"),
     [
-        ({"captur": "grad"}, TypeError, "captur"),
+        ({"captur": "grad"}, TypeError, "must be those of ActivationRecorder; got 'captur'; did "),
+        ({"captur": "grad"}, TypeError, "did you mean 'capture'"),
+        ({"wach": True}, TypeError, "did you mean 'watch'"),
+        ({"model": None}, TypeError, "got 'model'"),
+        ({"capture": "outputs"}, ValueError, "`capture` must be some of"),
+        ({"every": 0}, ValueError, "`every` must be an integer of at least 1; got 0"),
+        ({"window": 0}, ValueError, "`window` must be an integer of at least 1; got 0"),
+        ({"budget": 0.5}, ValueError, "`budget` must be an integer"),
+        ({"resolution": 9}, ValueError, "resolution"),
+        ({"edges": 3}, ValueError, "`edges` must map site patterns"),
+        ({"saturation_slope": 2}, ValueError, r"`saturation_slope` must be in \(0, 1\)"),
+        ({"kernel": "fast"}, ValueError, "fast"),
+        ({"statistics": "mean"}, ValueError, "`statistics` must be instances"),
+        ({"include": []}, ValueError, "`include` must not be empty"),
+        ({"exclude": 3}, ValueError, "`exclude` must be a glob"),
+        ({"log": 3}, ValueError, "`log` must be the path of a file; got 3"),
         ({"feeds": "runs/1"}, ValueError, "`feeds` must be a Feed or a list of Feeds; got 'r'"),
         ({"feeds": Silent}, ValueError, "`feeds` must be a Feed or a list of Feeds; got <class"),
         ({"watch": 0}, ValueError, "`watch` must be an integer of at least 1"),
@@ -160,3 +183,16 @@ def test_feeds_of_one_callback_serve_all_runs():
 def test_arguments_are_checked_before_training(options, error, said):
     with pytest.raises(error, match=said):
         made(**options)
+
+
+def test_options_that_a_model_is_needed_for_are_taken(tmp_path):
+    net, optimizer = net_and_optimizer()
+    path = tmp_path / "later" / "run.actstats"
+    training = made(
+        include="fc*", exclude=["fc2"], log=path, per_call="fc1", edges={"fc1": [0, 1]},
+        outside=False, functional=True, resolution={"fc1": 5}, capture=("output", "grad"),
+    )  # fmt: skip
+    assert not list(tmp_path.iterdir())
+    path.parent.mkdir()
+    run(training, net, optimizer, 2)
+    assert list(training.recorder) == ["fc1#1", "fc1#1:grad"]

@@ -92,18 +92,74 @@ def test_training_is_the_same_to_the_last_bit_with_it(tmp_path):
     assert all(torch.equal(a, b) for a, b in zip(weights, same, strict=True))
 
 
-def test_what_is_logged_is_kept_beside_the_following_step(tmp_path):
+LOGS = {  # what the Trainer is told, in whose windows its logs are
+    "each step": {},
+    "each second step": {"logging_steps": 2},
+    "each epoch": {"logging_strategy": "epoch", "max_steps": -1, "num_train_epochs": 2},
+    "and saves": {"save_strategy": "steps", "save_steps": 2},
+    "and evaluates": {"eval_strategy": "steps", "eval_steps": 2},
+    "and evaluates each epoch": {"eval_strategy": "epoch", "logging_strategy": "epoch"},
+    "and evaluates and saves": {
+        "eval_strategy": "steps", "eval_steps": 3, "save_strategy": "steps", "save_steps": 3
+    },
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("logs", LOGS)
+def test_what_is_logged_is_kept_in_the_window_of_its_step(tmp_path, logs):
+    callback = ActivationCallback(window=1)
+    run = trainer(tmp_path, tiny_bert(), TINY, [callback], **LOGS[logs])
+    run.train()
+    steps = run.state.max_steps
+    windows = {(w.last_step, w.phase): w.scalars for w in callback.recorder.recording.windows}
+    found = {
+        (step, name): kept[name].last
+        for (step, _), kept in windows.items()
+        for name in ("loss", "eval_loss", "train_loss")
+        if name in kept
+    }
+    wanted = {}
+    for log in run.state.log_history:
+        evaluated = run.args.eval_strategy != "no"
+        for name, later in ("loss", 0), ("eval_loss", 1), ("train_loss", int(evaluated)):
+            if name in log:  # an evaluation is in the next step's window, and so are its numbers
+                wanted[log["step"] + later, name] = log[name]
+    assert found == wanted
+    assert (steps, "loss") in found
+    assert {step for step, phase in windows if phase == "train"} == set(range(1, steps + 1))
+    seen = callback.recorder.select(phase="train")["classifier"].count
+    assert seen == steps * PER_STEP * 2
+
+
+def test_the_last_step_of_a_broken_run_is_closed_with_its_numbers(tmp_path):
+    class BreaksAfterLog(transformers.TrainerCallback):
+        def on_log(self, args, state, control, **kwargs):
+            if state.global_step == 3:
+                raise RuntimeError("broken on purpose")
+
+    callback = ActivationCallback(window=1)
+    run = trainer(tmp_path, tiny_bert(), TINY, [callback, BreaksAfterLog()])
+    with pytest.raises(RuntimeError, match="on purpose"), callback:
+        run.train()
+    windows = callback.recorder.recording.windows
+    assert [w.last_step for w in windows] == [1, 2, 3]
+    assert windows[-1].scalars["loss"].last == run.state.log_history[-1]["loss"]
+
+
+def test_what_is_logged_outside_of_training_is_not_kept(tmp_path):
     callback = ActivationCallback(window=1)
     run = trainer(tmp_path, tiny_bert(), TINY, [callback])
+    run.evaluate()
     run.train()
-    logged = [log["loss"] for log in run.state.log_history if "loss" in log]
-    kept = [w.scalars["loss"].last for w in callback.recorder.recording.windows if w.scalars]
-    assert kept == logged[:-1]
+    run.evaluate()
+    scalars = [w.scalars for w in callback.recorder.recording.windows]
+    assert not any("eval_loss" in kept for kept in scalars)
 
 
 def test_each_train_has_a_recorder_of_its_own_and_a_given_one_counts_on(tmp_path):
     model = tiny_bert()
-    made, given = ActivationCallback(), ActivationCallback(ActivationRecorder(model, window=1))
+    made = ActivationCallback()
+    given = ActivationCallback(ActivationRecorder(model, window=1), name="given")
     run = trainer(tmp_path, model, TINY, [made, given])
     run.train()
     first = made.recorder
@@ -241,6 +297,24 @@ def test_two_callbacks_keep_states_of_their_own_and_updates_are_watched(tmp_path
     resumed.train(resume_from_checkpoint=str(tmp_path / "checkpoint-3"))
     steps = [[w.last_step for w in c.recorder.recording.windows] for c in again]
     assert steps == [[1, 2, 3, 4], [3, 4]]
+
+
+@pytest.mark.parametrize("name", ["", "wide"])
+def test_two_callbacks_of_one_name_are_refused(tmp_path, name):
+    model = tiny_bert()
+    pair = [ActivationCallback(name=name, include="classifier") for _ in range(2)]
+    with pytest.raises(ValueError, match=f"two have '{name}': give one a `name`"):
+        trainer(tmp_path, model, TINY, pair).train()
+    assert hooks(model) == 0
+    for callback in pair:  # each alone is welcome, also after the other
+        trainer(tmp_path, model, TINY, [callback], max_steps=1).train()
+        assert callback.recorder["classifier"].count == PER_STEP * 2
+
+
+@pytest.mark.parametrize("name", ["../up", "a/b", "a\\b", " ", "a\n", "x" * 51, None, 3])
+def test_a_name_that_no_file_can_have_is_refused(name):
+    with pytest.raises(ValueError, match="`name` must be at most 50 letters, digits"):
+        ActivationCallback(name=name)
 
 
 @pytest.mark.skipif(not torch.distributed.is_available(), reason="torch without distributed")

@@ -69,7 +69,7 @@ def payloads(data):
 
 
 def test_wandb_holds_figures_and_histograms_by_our_step(run):
-    recorder = recorded(WandbFeed(strict=True))
+    recorder = recorded(WandbFeed(strict=True, own_rows=True))
     found = rows(run)
     assert [row["actstats/step"] for row in found] == [1, 3, 5]
     for tag, values in expected(recorder, "std").items():
@@ -99,24 +99,64 @@ def test_wandb_takes_fine_histograms_coarser(run):
     assert max(sizes) <= MOST_BINS
 
 
-@pytest.mark.parametrize("by", ["step", "nothing", "every third step"])
-def test_wandb_refuses_nothing_that_the_loop_logs(run, by):
+LOOPS = {  # how a loop of 9 steps logs: when, by which `step=`, and our step in the rows it makes
+    "nothing": (lambda step: True, None, list(range(10))),
+    "steps": (lambda step: True, lambda step: step, list(range(1, 10))),
+    "steps from 1": (lambda step: True, lambda step: step + 1, list(range(10))),
+    "every third step": (lambda step: step % 3 == 0, lambda step: step, [3, 6, 9]),
+    "epochs of three": (lambda step: step % 3 == 2, lambda step: step // 3, [5, 8, 9]),
+}
+
+
+def logging_loop(run, due, by, **options):
+    """Train and evaluate for nine steps beside a loop that logs; return its losses."""
     net = make_mlp(2, [8], 1)
-    recorder = ActivationRecorder(net, window=1)
-    with recorder, WandbFeed(run, strict=True, findings=False).attach(recorder):
+    recorder, losses = ActivationRecorder(net, window=1), []
+    with recorder, WandbFeed(run, strict=True, findings=False, **options).attach(recorder):
         for step in range(9):
             net(torch.ones(4, 2))
             recorder.step()
-            if by != "every third step" or step % 3 == 0:
-                run.log({"loss": float(step)}, **({} if by == "nothing" else {"step": step}))
+            if due(step):
+                losses.append(float(step))
+                run.log({"loss": float(step)}, **({} if by is None else {"step": by(step)}))
             net.eval()(torch.ones(4, 2))
             net.train()
+    return losses
+
+
+@pytest.mark.parametrize("loop", LOOPS)
+def test_wandb_refuses_nothing_that_the_loop_logs(run, loop):
+    due, by, steps = LOOPS[loop]
+    losses = logging_loop(run, due, by)
     found = rows(run)
-    kept = [row["loss"] for row in found if "loss" in row]
-    assert kept == [0.0, 3.0, 6.0] if by == "every third step" else kept == list(range(9))
+    assert [row["loss"] for row in found if "loss" in row] == losses
+    assert [row["actstats/step"] for row in found if "actstats/step" in row] == steps
+    for phase in "train", "eval":  # nothing is left out, and nothing is there twice
+        tag = f"actstats/histogram/{phase}/fc1"
+        assert sum(sum(row[tag]["values"]) for row in found if tag in row) == 9 * 4 * 8
+
+
+def test_wandb_gets_rows_of_our_own_where_it_is_asked(run):
+    logging_loop(run, lambda step: step % 3 == 0, None, own_rows=True)
+    found = rows(run)
+    assert [row["loss"] for row in found if "loss" in row] == [0.0, 3.0, 6.0]
     for phase, steps in ("train", range(9)), ("eval", range(1, 10)):
         tag = f"actstats/rms/{phase}/fc1"
         assert [row["actstats/step"] for row in found if tag in row] == list(steps)
+
+
+def test_wandb_says_where_all_is_in_one_row(run, caplog):
+    recorded(WandbFeed(run, findings=False, strict=True), steps=20)
+    assert "in one row, since the run has no other: log to it too" in caplog.text
+    assert [row["actstats/step"] for row in rows(run)] == [19]
+
+
+def test_another_recorder_takes_the_open_row_over(run):
+    feed = WandbFeed(run, findings=False, strict=True)
+    for _ in range(2):
+        recorded(feed, steps=2)
+    (row,) = rows(run)
+    assert sum(row["actstats/histogram/train/out"]["values"]) == 2 * 64
 
 
 def test_wandb_without_a_run_says_what_to_do():

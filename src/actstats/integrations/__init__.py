@@ -6,6 +6,7 @@ A callback puts one recorder into a trainer's hands; a feed sends its closed win
 
 from __future__ import annotations
 
-from actstats.integrations._feed import Feed, Packet
+from actstats.integrations._feed import Feed
+from actstats.integrations._packet import Packet
 
 __all__ = ["Feed", "Packet"]

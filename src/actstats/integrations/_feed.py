@@ -2,59 +2,32 @@
 
 from __future__ import annotations
 
-import math
 from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
 from typing import Self
 
 from actstats import arguments
-from actstats.custom import known_figures
 from actstats.diagnosis import diagnose
+from actstats.integrations._packet import Packet, checked_figures, numbers
 from actstats.names import printable
 from actstats.recorder import ActivationRecorder
 from actstats.recording import Window
 from actstats.shared import logger
-from actstats.sites import close_matches, matches
-from actstats.stats import FIGURES, TensorStats
+from actstats.sites import matches
 
-__all__ = ["Feed", "Packet"]
+__all__ = ["Feed"]
 
-USUAL = ("rms", "std", "saturated_fraction", "dead_fraction", "signal_fraction")
 JUDGED = 8  # windows of one diagnosis, and from one to the next
 MOST_WAITING = 64  # windows before those of a phase become one, which they are sent as anyway
-
-
-@dataclass(frozen=True)
-class Packet:
-    """What is sent at once.
-
-    Parameters
-    ----------
-    step : int
-        The last step that it tells of.
-    phase : str
-        Of the window; empty for findings.
-    figures : mapping of str to float
-        Numbers by tag: ``<prefix>/<figure>/<phase>/<site>``.
-    histograms : mapping of str to TensorStats
-        Of the sites that saw finite values, by site.
-    findings : str
-        What the diagnosis says, where it has changed; else empty.
-    """
-
-    step: int
-    phase: str = ""
-    figures: Mapping[str, float] = field(default_factory=dict)
-    histograms: Mapping[str, TensorStats] = field(default_factory=dict)
-    findings: str = ""
 
 
 class Feed(ABC):
     """Send the closed windows of a recorder to a logger: each once, and when they are due.
 
     Each logger has a subclass, which says how a :class:`~actstats.integrations.Packet` is sent.
+    What a step saw is sent once, also by a feed that is detached and attached again: what is open
+    then was sent at the end, so a new window begins (:meth:`ActivationRecorder.close_window`).
     Nothing is computed here that the recording does not know. An error of the logger's is logged
     once and never stops the run; what could not be sent is left out.
 
@@ -97,7 +70,7 @@ class Feed(ABC):
         strict: bool = False,
     ) -> None:
         self._sites = arguments.patterns("sites", sites)
-        self._figures = None if figures is None else _checked(figures)
+        self._figures = None if figures is None else checked_figures(figures)
         self._histograms = histograms
         self._judges = findings
         self._every = arguments.positive("every", every)
@@ -110,6 +83,12 @@ class Feed(ABC):
     @abstractmethod
     def send(self, packet: Packet) -> None:
         """Hand a packet to the logger."""
+
+    def open(self, step: int) -> None:  # noqa: B027, most loggers need none
+        """Prepare for a recorder's packets, before the first; they tell of this step and later.
+
+        What a logger holds of these steps already is of a run that broke, which this goes on from.
+        """
 
     def flush(self) -> None:  # noqa: B027, most loggers need none
         """Let the logger write what it holds back; at the end."""
@@ -130,8 +109,12 @@ class Feed(ABC):
             )
         if self._stop is not None:
             self.detach()
-        if recorder is not self._recorder:
+        if recorder is self._recorder:
+            self._part_with_what_was_sent(recorder)
+        else:
             self._recorder = recorder
+            self._opened = False  # the logger, for it
+            self._parted: int | None = None  # first step of an open window that was sent
             self._sent = -1  # the last step that was sent
             self._since: int | None = None  # the first one that was not
             self._waiting: list[Window] = []
@@ -148,6 +131,12 @@ class Feed(ABC):
         self._stop()
         self._stop = None
         self._try(self._finish)
+
+    def _part_with_what_was_sent(self, recorder: ActivationRecorder) -> None:
+        """Let a new window begin, if the open one was sent when it was detached."""
+        first, self._parted = self._parted, None
+        if first is not None and any(w.first_step == first for w in recorder.open_windows):
+            recorder.close_window()
 
     def __enter__(self) -> Self:
         return self
@@ -194,6 +183,7 @@ class Feed(ABC):
     def _finish(self) -> None:
         assert self._recorder is not None
         for window in self._recorder.open_windows:
+            self._parted = window.first_step
             self._keep(window)
         self._send_waiting()
         if self._judges and self._recent:
@@ -203,9 +193,15 @@ class Feed(ABC):
     def _send_waiting(self) -> None:
         """Send the windows that wait, those of one phase as one."""
         sums, self._waiting = self._sums(), []
+        if sums and not self._opened:
+            self.open(min(window.first_step for window in sums))
+            self._opened = True
         for window in sorted(sums, key=lambda window: window.last_step):
             self._sent, self._since = window.last_step, window.last_step + 1
-            self.send(self.packet(window))
+            self._send_window(window)
+
+    def _send_window(self, window: Window) -> None:
+        self.send(self.packet(window))
 
     def _sums(self) -> list[Window]:
         """Return what waits, the windows of each phase as one."""
@@ -217,21 +213,12 @@ class Feed(ABC):
     def packet(self, window: Window) -> Packet:
         """Return what is sent of a window."""
         sites = [site for site in window if self._wants(site)]
-        figures = dict(self._numbers(window, set(sites)))
+        figures = dict(numbers(window, set(sites), self._figures, self.tag))
         histograms = {}
         if self._histograms:
             seen = {site: window.stats[site] for site in sites}
             histograms = {site: stats for site, stats in seen.items() if stats.finite_count}
         return Packet(window.last_step, window.phase, figures, histograms)
-
-    def _numbers(self, window: Window, wanted: set[str]) -> Iterator[tuple[str, float]]:
-        sites, found = window.figures
-        own = (name for name in found if name not in FIGURES)
-        for figure in (*USUAL, *own) if self._figures is None else self._figures:
-            values = found[figure].tolist() if figure in found else [math.nan] * len(sites)
-            for site, value in zip(sites, values, strict=True):
-                if site in wanted and not math.isnan(value):
-                    yield self.tag(figure, window.phase, site), value
 
     def _wants(self, site: str) -> bool:
         return not self._sites or any(matches(pattern, site) for pattern in self._sites)
@@ -252,14 +239,3 @@ class Feed(ABC):
             self._known = found
             step = max(window.last_step for window in self._recent)
             self.send(Packet(step, findings=printable(str(diagnosis), keep="\n")))
-
-
-def _checked(figures: str | Sequence[str]) -> tuple[str, ...]:
-    """Return names of figures that there are."""
-    names, every = (figures,) if isinstance(figures, str) else tuple(figures), known_figures()
-    for name in names:
-        if name not in (*FIGURES, *every):
-            hint = close_matches(str(name), (*FIGURES, *every))
-            more = f" or of your own statistics, {every}," if every else ""
-            raise ValueError(f"`figures` must be some of {FIGURES}{more}; got {name!r}{hint}")
-    return names

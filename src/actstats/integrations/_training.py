@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import inspect
 import os
-import weakref
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -12,13 +10,13 @@ from typing import Any
 
 import torch
 from torch import nn
-from torch.optim import Optimizer
 
 from actstats import arguments
+from actstats.integrations._arguments import checked_feeds, checked_options
 from actstats.integrations._feed import Feed
 from actstats.recorder import ActivationRecorder
 from actstats.shared import logger
-from actstats.updates import unwrapped
+from actstats.updates import AlreadyWatched
 
 __all__ = ["Training"]
 
@@ -65,9 +63,9 @@ class Training:
             raise ValueError(
                 f"`recorder` must be an ActivationRecorder or None; got {type(recorder).__name__}."
             )
-        inspect.signature(ActivationRecorder).bind(None, **options)  # now, not when training begins
+        checked_options(options)
         self.recorder = recorder
-        self.feeds = _feeds(feeds)
+        self.feeds = checked_feeds(feeds)
         self._watch = watch if isinstance(watch, bool) else arguments.positive("watch", watch)
         self._makes = recorder is None
         self._options = dict(options)
@@ -78,7 +76,6 @@ class Training:
         self._running = False
         self._attached = False  # by us
         self._scaled = False  # its gradients, by us
-        self._watched: list[weakref.ref[Optimizer]] = []
 
     def begin(
         self,
@@ -124,15 +121,13 @@ class Training:
         self._offset = 0 if goes_back else max(0, recorder.open_step - (done + 1))
 
     def _watch_all(self, recorder: ActivationRecorder, optimizers: Iterable[Any]) -> None:
-        """Watch the optimizers that this recorder does not watch by us yet."""
+        """Watch the optimizers that this recorder does not watch yet."""
         every = {} if self._watch is True else {"every": int(self._watch)}
-        self._watched = [] if self._makes else self._watched
         for optimizer in optimizers:
             try:
-                inner = unwrapped(optimizer)
-                if not any(known() is inner for known in self._watched):
-                    recorder.watch(inner, **every)
-                    self._watched.append(weakref.ref(inner))
+                recorder.watch(optimizer, **every)
+            except AlreadyWatched:  # by us in the run before, or by the user
+                pass
             except (TypeError, ValueError) as error:  # of a framework's own making
                 logger.warning("no optimizer is watched here: %s", error)
 
@@ -144,6 +139,11 @@ class Training:
         given = {name: value for name, value in scalars.items() if name not in ("self", "step")}
         self._stepped = True
         self.recorder.step(done + self._offset, **given)
+
+    def add_scalars(self, scalars: Mapping[str, float]) -> None:
+        """Keep numbers of the time since the last step."""
+        if self._running and self.recorder is not None:
+            self.recorder.add_scalars(**{n: v for n, v in scalars.items() if n != "self"})
 
     def end(self) -> None:
         """End the run: remove the hooks, send what is left. May be called twice."""
@@ -196,11 +196,3 @@ class Training:
             logger.warning("%s cannot be read: %s", path, error)
             return False
         return True
-
-
-def _feeds(feeds: Any) -> tuple[Feed, ...]:
-    many = tuple(feeds) if isinstance(feeds, Sequence) else (feeds,)
-    for feed in many:
-        if not isinstance(feed, Feed):
-            raise ValueError(f"`feeds` must be a Feed or a list of Feeds; got {feed!r}.")
-    return many

@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 
+from actstats.integrations._arguments import checked_name
 from actstats.integrations._extras import needs
 from actstats.integrations._feed import Feed
 from actstats.integrations._training import Training
@@ -56,7 +57,8 @@ class ActivationCallback(*_bases()):  # type: ignore[misc]  # which ones, is kno
         Whether to record how far the optimizers' steps move the weights, as
         :meth:`~actstats.ActivationRecorder.watch` does; a number is its ``every``.
     name : str, default ""
-        Tells apart the states in a checkpoint where a Trainer has several of these callbacks.
+        Tells apart the states in a checkpoint where a Trainer has several of these callbacks: at
+        most 50 letters, digits, ``_``, ``-`` and ``.``.
     **options
         Of the recorder that is made: ``capture``, ``include``, ``every``, ``log`` ...
 
@@ -89,7 +91,7 @@ class ActivationCallback(*_bases()):  # type: ignore[misc]  # which ones, is kno
     ) -> None:
         super().__init__()
         self._training = Training(recorder, feeds, watch, options)
-        self._name = name
+        self._name = checked_name(name)
 
     @property
     def recorder(self) -> ActivationRecorder | None:

@@ -8,7 +8,8 @@ from typing import Any
 
 from actstats.integrations._bins import all_bins
 from actstats.integrations._extras import needs
-from actstats.integrations._feed import Feed, Packet
+from actstats.integrations._feed import Feed
+from actstats.integrations._packet import Packet
 from actstats.stats import TensorStats
 
 __all__ = ["MLflowFeed"]
@@ -21,10 +22,9 @@ class MLflowFeed(Feed):
     """Send closed windows to a run of MLflow.
 
     Figures are metrics; characters that MLflow refuses in names become ``_``, and names that are
-    too long for it lose their middle. Of each sending the
-    histograms are one JSON artifact, ``actstats/histograms/<step>-<phase>.json``: by site
-    ``counts`` and ``edges``, exact, an empty bin in each gap. What is found is a text artifact,
-    ``actstats/findings/<step>.txt``.
+    too long for it lose their middle. The histograms of each sending are one JSON artifact,
+    ``actstats/histograms/<step>-<phase>.json``: by site ``counts`` and ``edges``, exact, with an
+    empty bin in each gap. Findings are a text artifact, ``actstats/findings/<step>.txt``.
 
     Parameters
     ----------

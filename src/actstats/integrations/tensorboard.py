@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 from typing import Any
 
 from actstats.integrations._bins import all_bins
 from actstats.integrations._extras import needs
-from actstats.integrations._feed import Feed, Packet
+from actstats.integrations._feed import Feed
+from actstats.integrations._packet import Packet
 from actstats.stats import TensorStats
 
 __all__ = ["TensorBoardFeed"]
+
+SUFFIX = ".actstats"  # of the files of our own writers
 
 
 class TensorBoardFeed(Feed):
@@ -23,7 +27,10 @@ class TensorBoardFeed(Feed):
     ----------
     writer : SummaryWriter, str or path
         A writer, torch's or one of the same methods, which stays open; or the folder of a new one,
-        which closes with the feed.
+        which closes with the feed. In a folder that holds feeds' files alone, a run that resumes
+        hides what a broken one wrote of the same steps (``purge_step``). A writer of your own has
+        to be made so, ``SummaryWriter(folder, purge_step=recorder.open_step)``, or both runs'
+        points are drawn.
     **options
         ``sites``, ``figures``, ``histograms``, ``findings``, ``every``, ``prefix``, ``strict``: as
         :class:`~actstats.integrations.Feed` has them.
@@ -51,10 +58,20 @@ class TensorBoardFeed(Feed):
         self._make = _summary_writer() if self._folder is not None else None
         self._writer: Any = None if self._folder is not None else writer
 
+    def open(self, step: int) -> None:
+        """Make the writer of a folder; of a run that resumes one that hides what is written anew.
+
+        It hides all that the folder's other files hold of these steps, so they have to be ours.
+        """
+        if self._make is not None and self._writer is None:
+            hides = step > 1 and _only_ours(Path(str(self._folder)))
+            options = {"purge_step": step} if hides else {}
+            self._writer = self._make(self._folder, filename_suffix=SUFFIX, **options)
+
     def send(self, packet: Packet) -> None:
         """Write a packet as events."""
-        if self._writer is None and self._make is not None:
-            self._writer = self._make(self._folder)
+        if self._writer is None and self._make is not None:  # closed since
+            self._writer = self._make(self._folder, filename_suffix=SUFFIX)
         for tag, value in packet.figures.items():
             self._writer.add_scalar(tag, value, packet.step)
         for site, stats in packet.histograms.items():
@@ -71,6 +88,12 @@ class TensorBoardFeed(Feed):
         if self._make is not None and self._writer is not None:
             self._writer.close()
             self._writer = None
+
+
+def _only_ours(folder: Path) -> bool:
+    """Tell whether there are event files, and feeds wrote them all."""
+    files = [path.name for path in folder.glob("*tfevents*")]
+    return bool(files) and all(name.endswith(SUFFIX) for name in files)
 
 
 def _raw(stats: TensorStats) -> dict[str, Any]:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import weakref
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
+from actstats.integrations._arguments import checked_name
 from actstats.integrations._extras import needs
 from actstats.integrations._feed import Feed
 from actstats.integrations._training import Training
 from actstats.recorder import ActivationRecorder
-from actstats.shared import logger
+from actstats.shared import logger, nowhere
 
 try:
     from transformers import TrainerCallback
@@ -24,10 +26,11 @@ class ActivationCallback(TrainerCallback):  # type: ignore[misc]  # untyped wher
     """Record while a ``transformers.Trainer`` trains.
 
     A step is one of the optimizer's, with all forwards that its gradient is accumulated over, and
-    has the Trainer's number: ``global_step``. Evaluations are the phase ``"eval"`` of the window
-    that is open then, which is the following step's; so are the numbers that the Trainer logs,
-    which are kept as scalars. Each checkpoint holds the recorder's state (``actstats.pt``), and a
-    run that resumes goes on from it.
+    has the Trainer's number: ``global_step``. What the Trainer logs of it are scalars of its
+    window, so it is closed when they have come: before an evaluation, a checkpoint, the next step
+    or the end. Evaluations are the phase ``"eval"`` of the window that is open then, which is the
+    following step's; that has their numbers too, and at the end those of the whole run. Each
+    checkpoint holds the recorder's state (``actstats.pt``), and a run that resumes goes on from it.
 
     An error in training leaves the hooks in place, since the Trainer tells nobody: the next
     ``train()`` removes them, and so does :meth:`detach` or leaving ``with callback:``. What was
@@ -43,7 +46,8 @@ class ActivationCallback(TrainerCallback):  # type: ignore[misc]  # untyped wher
         Whether to record how far the optimizer's steps move the weights, as
         :meth:`~actstats.ActivationRecorder.watch` does; a number is its ``every``.
     name : str, default ""
-        Tells apart the states in a checkpoint where a Trainer has several of these callbacks.
+        Tells apart the states in a checkpoint where a Trainer has several of these callbacks, which
+        it refuses otherwise: at most 50 letters, digits, ``_``, ``-`` and ``.``.
     resume_from : str or path, optional
         The checkpoint's folder, where ``train(resume_from_checkpoint=...)`` is given one outside
         ``output_dir``, which callbacks are not told.
@@ -79,9 +83,13 @@ class ActivationCallback(TrainerCallback):  # type: ignore[misc]  # untyped wher
         **options: Any,
     ) -> None:
         self._training = Training(recorder, feeds, watch, options)
-        self._name = name
+        self._name = checked_name(name)
         self._resume_from = None if resume_from is None else Path(resume_from)
-        self._logged: dict[str, float] = {}
+        self._ended: int | None = None  # the step that has ended and is not closed yet
+        self._logged: dict[str, float] = {}  # of it
+        self._unsaved: Path | None = None  # where its checkpoint is
+        self._trainer: Callable[[], Any] = nowhere  # its state, which its callbacks share
+        _ALIVE.add(self)
 
     @property
     def recorder(self) -> ActivationRecorder | None:
@@ -90,6 +98,7 @@ class ActivationCallback(TrainerCallback):  # type: ignore[misc]  # untyped wher
 
     def detach(self) -> None:
         """Remove the hooks, as the end of a run does; for runs that an error ended."""
+        self._close()
         self._training.end()
 
     def __enter__(self) -> Self:
@@ -104,7 +113,8 @@ class ActivationCallback(TrainerCallback):  # type: ignore[misc]  # untyped wher
         self, args: Any, state: Any, control: Any, model: Any = None, **kwargs: Any
     ) -> None:
         """Attach a recorder, and go on from the checkpoint of a run that resumes."""
-        self._logged = {}
+        self.detach()  # a run that an error ended
+        self._refuse_another(state)
         if state.global_step:
             self._resume(args, state.global_step)
         optimizer = kwargs.get("optimizer")
@@ -116,10 +126,18 @@ class ActivationCallback(TrainerCallback):  # type: ignore[misc]  # untyped wher
             scaler=getattr(optimizer, "scaler", None),  # of mixed precision in fp16
         )
 
+    def on_step_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Close the step before."""
+        self._close()
+
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """Close a step."""
-        scalars, self._logged = self._logged, {}
-        self._training.step(state.global_step, scalars)
+        """End a step; it is closed when its numbers have come."""
+        self._ended = state.global_step
+        self._close_before_evaluation(control)
+
+    def on_epoch_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Close the last step if an evaluation follows."""
+        self._close_before_evaluation(control)
 
     def on_log(
         self,
@@ -130,19 +148,47 @@ class ActivationCallback(TrainerCallback):  # type: ignore[misc]  # untyped wher
         **kwargs: Any,
     ) -> None:
         """Keep the numbers that the Trainer logs; they are on the host already."""
-        for name, value in (logs or {}).items():
-            if isinstance(value, int | float):
-                self._logged[name] = value
+        given = {n: value for n, value in (logs or {}).items() if isinstance(value, int | float)}
+        if self._ended is None:
+            self._training.add_scalars(given)
+        else:
+            self._logged |= given
+            self._close_before_evaluation(control)
 
     def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Write the recorder's state into the checkpoint that was saved."""
-        folder = _checkpoint(args.output_dir, state.global_step)
-        if folder.is_dir() and not args.save_only_model:
-            self._training.save(folder / self._file(args))
+        if not args.save_only_model:
+            self._unsaved = _checkpoint(args.output_dir, state.global_step) / self._file(args)
+        if not control.should_training_stop:  # else what is logged of the whole run is to come
+            self._close()
 
     def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """Remove the hooks; send what is left."""
-        self._training.end()
+        """Close the last step; remove the hooks; send what is left."""
+        self.detach()
+
+    def _close_before_evaluation(self, control: Any) -> None:
+        """Close a step if an evaluation comes and nothing is logged before it."""
+        if control.should_evaluate and not control.should_log:
+            self._close()
+
+    def _close(self) -> None:
+        """Close the step that has ended, and write the checkpoint's state that waits for it."""
+        if self._ended is not None:
+            self._training.step(self._ended, self._logged)
+        if self._unsaved is not None and self._unsaved.parent.is_dir():
+            self._training.save(self._unsaved)
+        self._ended, self._logged, self._unsaved = None, {}, None
+
+    def _refuse_another(self, state: Any) -> None:
+        """Refuse two callbacks of one Trainer that would write the same file."""
+        self._trainer = weakref.ref(state)
+        for other in _ALIVE:
+            if other is not self and other._trainer() is state and other._name == self._name:
+                other.detach()
+                raise ValueError(
+                    "callbacks of one Trainer must have different names, since each keeps its "
+                    f"state in a file of its name; two have {self._name!r}: give one a `name`."
+                )
 
     def _resume(self, args: Any, step: int) -> None:
         given = args.resume_from_checkpoint  # a path, where a script takes one by that name
@@ -160,6 +206,9 @@ class ActivationCallback(TrainerCallback):  # type: ignore[misc]  # untyped wher
         """Return the file of this process."""
         process = str(args.process_index) if args.world_size > 1 else ""
         return f"{'_'.join(filter(None, ('actstats', self._name, process)))}.pt"
+
+
+_ALIVE: weakref.WeakSet[ActivationCallback] = weakref.WeakSet()
 
 
 def _checkpoint(folder: str, step: int) -> Path:

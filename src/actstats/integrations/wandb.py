@@ -6,25 +6,34 @@ from typing import Any
 
 from actstats.integrations._bins import bins_at_most
 from actstats.integrations._extras import needs
-from actstats.integrations._feed import Feed, Packet
+from actstats.integrations._feed import Feed
+from actstats.integrations._packet import Packet
+from actstats.recording import Window
+from actstats.shared import logger
 
 __all__ = ["TrackioFeed", "WandbFeed"]
 
 MOST_BINS = 512  # of a histogram that W&B and Trackio take
+MOST_IN_ONE = 8  # sendings in a run's only row, before it is said
 
 
 class WandbFeed(Feed):
     """Send closed windows to a run of Weights & Biases.
 
-    They have a step axis of their own, ``actstats/step``. What is sent goes into the row of the run
-    that is open, beside what you log yourself; only the next step's begins a row, if you began none
-    since. So no row that a loop of the same steps logs by ``step=`` is refused. Histograms have at
-    most 512 bins, the finest that fit; their counts are exact.
+    They have a step axis of their own, ``actstats/step``, and go into the row of the run that is
+    open, beside what you log yourself. W&B's rows only go forward, so no row is begun here: none of
+    yours is ever refused, whatever its ``step=`` counts. Where you log less often than is sent, a
+    row holds all windows since it began, merged, which is exact. Histograms have at most 512 bins,
+    the finest that fit; their counts are exact.
 
     Parameters
     ----------
     run : wandb.Run, optional
         Where to; None: the run that is active when something is sent first.
+    own_rows : bool, default False
+        Whether to begin a row for each sending that finds none of yours: for a run that you log
+        nothing else to, or log to without ``step=``. W&B then refuses rows by a ``step=`` that
+        counts slower than the recorder's steps, such as epochs.
     **options
         ``sites``, ``figures``, ``histograms``, ``findings``, ``every``, ``prefix``, ``strict``: as
         :class:`~actstats.integrations.Feed` has them.
@@ -35,26 +44,56 @@ class WandbFeed(Feed):
         If wandb is not installed.
     """
 
-    def __init__(self, run: Any = None, **options: Any) -> None:
+    def __init__(self, run: Any = None, *, own_rows: bool = False, **options: Any) -> None:
         super().__init__(**options)
         self._wandb = _wandb()
         self._given = run
+        self._own_rows = own_rows
         self._defined: Any = None  # the run that knows our axis
-        self._row = (-1, -1)  # of the run, and the recorder's step in it
+        self._row: tuple[Any, int] | None = None  # of the run, that was sent to
+        self._held: dict[str, Window] = {}  # what it holds, by phase
+        self._rows = self._sendings = 0
+
+    def open(self, step: int) -> None:
+        """Begin with another recorder, whose windows are not merged with those of the last."""
+        self._held = {}
+
+    def _send_window(self, window: Window) -> None:
+        """Send a window, and with it what the row holds of its phase, in whose place it goes."""
+        run = self._active()
+        if self._own_rows and self._row == (run.id, run.step) and self._is_later(window):
+            run.log({}, commit=True)
+        if self._row != (run.id, run.step):
+            self._row, self._held = (run.id, run.step), {}
+            self._rows += 1
+        held = self._held.get(window.phase)
+        if held is not None and held.last_step <= window.first_step:
+            window = Window.sum([held, window])
+        self._held[window.phase] = window
+        self._sendings += 1
+        super()._send_window(window)
+
+    def _is_later(self, window: Window) -> bool:
+        return all(held.last_step != window.last_step for held in self._held.values())
 
     def send(self, packet: Packet) -> None:
-        """Log a packet."""
+        """Log a packet into the open row."""
         run = self._active()
         step = f"{self.prefix}/step"
         if run is not self._defined:
             run.define_metric(f"{self.prefix}/*", step_metric=step)
-            self._defined, self._row = run, (-1, -1)
-        row, sent = self._row
-        if run.step == row and packet.step != sent:
-            run.log({}, commit=True)
+            self._defined = run
         values = {step: packet.step, **_values(self, packet, self._wandb.Histogram)}
-        run.log(values, commit=False)  # W&B drops what is logged by a step that is committed
-        self._row = (run.step, packet.step)
+        run.log(values, commit=False)
+
+    def flush(self) -> None:
+        """Say so where all is in one row, since nothing else is logged to the run."""
+        if self._rows == 1 and self._sendings > MOST_IN_ONE and self._held:
+            logger.warning(
+                "W&B holds what was sent %d times in one row, since the run has no other: log to "
+                "it too, or begin rows by WandbFeed(own_rows=True).",
+                self._sendings,
+            )
 
     def _active(self) -> Any:
         run = self._given if self._given is not None else self._wandb.run
