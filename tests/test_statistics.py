@@ -14,9 +14,12 @@ from torch import nn
 
 import actstats
 from actstats import ActivationRecorder, make_mlp
-from actstats.custom import _KNOWN, Kind
+from actstats.custom import CustomSpec
+from actstats.custom.statistic import KNOWN
 from actstats.statistics import EffectiveRank, NotKept, Statistic
 from claims import assert_same_integers
+
+ONCE = "; said once for all sites, summary() names them"
 
 few = settings(max_examples=40, deadline=None, derandomize=True)
 
@@ -105,21 +108,21 @@ def test_effective_rank_over_windows_is_that_of_all_data():
 def test_effective_rank_is_the_same_however_data_are_split(sizes, mean, seed):
     x = torch.randn(sum(sizes), 3, generator=torch.Generator().manual_seed(seed)).double() + mean
     x[::3, 1] = math.nan
-    kind, flats = Kind(EffectiveRank(), 3), []
+    spec, flats = CustomSpec(EffectiveRank(), 3), []
     for part in x.split(sizes):
-        flat = torch.zeros(kind.words, dtype=torch.float64)
-        kind.update(kind.views(flat), part, -1)
+        flat = torch.zeros(spec.words, dtype=torch.float64)
+        spec.update(spec.views(flat), part, -1)
         flats.append(flat.numpy())
-    whole = torch.zeros(kind.words, dtype=torch.float64)
-    kind.update(kind.views(whole), x, -1)
-    merged = np.zeros(kind.words)  # the identity
+    whole = torch.zeros(spec.words, dtype=torch.float64)
+    spec.update(spec.views(whole), x, -1)
+    merged = np.zeros(spec.words)  # the identity
     for flat in flats:
-        merged = kind.merged(merged, flat)
+        merged = spec.merged(merged, flat)
     np.testing.assert_allclose(merged, whole, rtol=1e-9, atol=1e-9 * max(1.0, mean))
     finite = x[x.isfinite().all(1)].numpy()
-    assert kind.views(merged)["n"] == len(finite)
+    assert spec.views(merged)["n"] == len(finite)
     if len(finite) > 3:
-        got = kind.statistic.figures(kind.views(merged))["effective_rank"]
+        got = spec.statistic.figures(spec.views(merged))["effective_rank"]
         assert got == pytest.approx(effective_rank(finite), rel=1e-6)
 
 
@@ -327,7 +330,9 @@ def test_an_error_ends_that_statistic_and_nothing_else(caplog):
     assert recorder["fc1"].count == 5 * 16 * 8
     with pytest.raises(AttributeError, match="RuntimeError: no more"):
         _ = recorder["fc1"].broken
-    assert len([r for r in caplog.records if "broken of fc1" in r.getMessage()]) == 1
+    assert [r.getMessage() for r in caplog.records] == [
+        f"fc1: `update` of broken raised RuntimeError: no more{ONCE}"
+    ]
 
 
 def test_strict_raises_it():
@@ -371,7 +376,7 @@ def test_a_file_holds_it(tmp_path):
     recorder = trained([EffectiveRank(), Largest(floor=-1.0)], window=2)
     path = recorder.recording.save(tmp_path / "a.actstats")
     read = actstats.load(path)
-    assert read["fc1"].custom["largest_sum"].kind == Kind(Largest(floor=-1.0), 8)
+    assert read["fc1"].custom["largest_sum"].spec == CustomSpec(Largest(floor=-1.0), 8)
     for site in recorder:
         assert read[site].to_dict() == pytest.approx(recorder[site].to_dict(), nan_ok=True)
     both = actstats.merge([path, recorder])
@@ -387,7 +392,7 @@ def test_a_run_that_writes_holds_it(tmp_path):
 def test_a_file_is_read_without_the_class(tmp_path, monkeypatch, caplog):
     recorder = trained([Largest(), EffectiveRank()], window=2)
     path = recorder.recording.save(tmp_path / "a.actstats")
-    monkeypatch.delitem(_KNOWN, "largest_sum")
+    monkeypatch.delitem(KNOWN, "largest_sum")
     read = actstats.load(path)
     assert read["fc2"].effective_rank == recorder["fc2"].effective_rank
     assert "largest_sum" not in read.figure_names
@@ -407,7 +412,7 @@ def test_a_class_that_keeps_something_else_now_is_not_fed_old_numbers(tmp_path, 
         def state(self, units):
             return {"other": (5,)}
 
-    monkeypatch.setitem(_KNOWN, "largest_sum", Changed)
+    monkeypatch.setitem(KNOWN, "largest_sum", Changed)
     assert "largest_sum" not in actstats.load(path).figure_names
 
 
@@ -530,52 +535,68 @@ class Unreadable(Largest):
     ],
 )
 def test_errors_in_merging_and_reading_stay_out_of_the_loop(statistic, said, site, caplog):
-    recorder = trained({"fc1": statistic}, steps=150)
+    recorder = trained({"fc*": statistic}, steps=150)
     assert recorder["fc1"].count == 150 * 16 * 8
     assert math.isnan(recorder["fc1"].samples_seen)
     assert recorder["fc1"].why("samples_seen") == said
     assert f"no {statistic.name}: {said}" in str(recorder.summary())
     for window in recorder.recording.windows:
         window.figure("samples_seen")
-    assert [r.getMessage() for r in caplog.records] == [f"{site}{said}"]  # once
+    assert recorder["fc2"].why("samples_seen") == said
+    assert [r.getMessage() for r in caplog.records] == [f"{site}{said}{ONCE}"]
 
 
 def test_a_figure_that_does_not_apply_accuses_no_method():
     recorder = trained({"fc1": Unmergeable()}, steps=1)
     assert recorder["fc1"].why("samples_seen") is None
-    recorder["fc1"].custom["unmergeable"].kind.failed("merge", RuntimeError("elsewhere"))
+    recorder["fc1"].custom["unmergeable"].spec.failed("merge", RuntimeError("elsewhere"))
     assert recorder["fc1"].why("samples_seen") is None
     assert "elsewhere" not in str(recorder.summary())
 
 
 @dataclass(frozen=True)
 class Changing(Largest):
-    """Works on the very tensor that the model goes on with."""
+    """Works on the tensor that it is given."""
 
     name = "changing"
-    figure_names = ("changed",)
+    figure_names = ("largest_sum", "samples_seen")
 
     def update(self, state, x):
-        state["samples"] += len(x)
-        x.abs_()
+        super().update(state, x.abs_())
+
+
+@dataclass(frozen=True)
+class After(Largest):
+    """Is given what another has worked on before."""
+
+    name = "after"
+    figure_names = ("after", "samples_after")
+
+    def figures(self, state):
+        return {"after": state["most"][0], "samples_after": state["samples"][0]}
 
 
 @pytest.mark.parametrize("inference", [False, True])
-@pytest.mark.parametrize("shape", [(4, 3, 2), (4, 3)], ids=["copied", "a view"])
-def test_an_update_that_changes_the_tensor_ends_there(shape, inference, caplog):
-    net = nn.Sequential(nn.Conv1d(3, 5, 1) if len(shape) == 3 else nn.Linear(3, 5))
-    recorder = ActivationRecorder(net, statistics=Changing())
+@pytest.mark.parametrize("shape", [(4, 3, 2), (4, 3)], ids=["units first", "units last"])
+def test_an_update_works_on_a_copy(shape, inference, caplog):
+    net = nn.Sequential(nn.Conv1d(3, 5, 1) if len(shape) == 3 else nn.Linear(3, 5), nn.Identity())
+    torch.nn.init.constant_(net[0].weight, -1.0)
+    recorder = ActivationRecorder(
+        net, statistics=[Changing(), After()], capture=("output", "grad"), strict=True
+    )
     with torch.inference_mode(inference):
-        want = net(torch.ones(shape))
+        x = torch.ones(shape)
+        want = net(x)
         with recorder:
-            got = net(torch.ones(shape))
-    if inference:  # torch counts no changes there: it is given a copy
-        assert torch.equal(got, want)
-        assert recorder["0"].custom["changing"].state["samples"] > 0
-    else:
-        said = "TypeError: `update` must leave `x` as it is: work on a copy"
-        assert said in recorder["0"].notes["changing"]
-        assert [said[11:] in r.getMessage() for r in caplog.records] == [True]
+            got = net(x)
+            assert torch.equal(net(x), want)  # each time, not from the second on
+            if not inference:
+                got.sum().backward()
+    assert torch.equal(got, want)
+    assert recorder["0"].largest_sum > 0
+    assert recorder["0"].after == 0  # all are negative
+    assert recorder["0"].samples_seen == 2 * want.numel() / 5
+    assert not caplog.records
 
 
 def test_a_site_that_turns_sparse_keeps_every_value_and_drops_them():
@@ -658,6 +679,23 @@ def test_a_tensor_expanded_a_trillion_times_is_not_copied_for_them(site):
     assert recorder[site].count == 2**40 + 40
     assert not recorder[site].custom
     assert "an expanded tensor of 1099511627776 values" in recorder[site].notes["largest_sum"]
+
+
+@pytest.mark.parametrize(
+    ("fault", "said"),
+    [
+        ("an error", "fc1: `state` of odd raised RuntimeError: in state"),
+        ("rebound", "fc1: `update` of odd raised TypeError: `update` must change the arrays of"),
+    ],
+)
+def test_a_fault_is_logged_once_and_each_site_has_its_reason(fault, said, caplog):
+    recorder = trained({"*": Odd(fault=fault)}, steps=3)
+    assert [r.getMessage().startswith(said) for r in caplog.records] == [True]
+    assert caplog.records[0].getMessage().endswith(ONCE)
+    for site in ("fc1", "act1", "fc2", "out"):
+        assert recorder[site].notes["odd"].startswith(said.removeprefix("fc1: "))
+    trained({"*": Odd(fault=fault)}, steps=1)  # another recorder's is said again
+    assert len(caplog.records) == 2
 
 
 @pytest.mark.parametrize(

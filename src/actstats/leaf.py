@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from actstats.activations import Activation
-from actstats.custom import Kind
+from actstats.custom import CustomSpec
 from actstats.kernels import Spec, State
 from actstats.sharding import Units
 from actstats.sites import Site
@@ -54,30 +54,30 @@ class Leaf:
         spec = self.state.spec
         return spec if self.shard is None else replace(spec, width=self.shard.whole)
 
-    def drafts(self, *, empty: bool) -> tuple[int, dict[Kind, Tensor]]:
+    def drafts(self, *, empty: bool) -> tuple[int, dict[CustomSpec, Tensor]]:
         """Copy what the user's own statistics know, or know at first; with the version."""
         copied = torch.zeros_like if empty else torch.clone
-        return self.version, {kind: copied(words) for kind, words in self.state.custom.items()}
+        return self.version, {own: copied(words) for own, words in self.state.custom.items()}
 
-    def keep(self, drafts: Mapping[Kind, Tensor]) -> None:
+    def keep(self, drafts: Mapping[CustomSpec, Tensor]) -> None:
         """Take what copies know in place of what they were made of."""
         self.version += 1
-        for kind, words in drafts.items():
-            if kind in self.state.custom:  # not dropped meanwhile
-                self.state.custom[kind].copy_(words)
+        for own, words in drafts.items():
+            if own in self.state.custom:  # not dropped meanwhile
+                self.state.custom[own].copy_(words)
 
-    def join(self, drafts: Mapping[Kind, Tensor]) -> None:
+    def join(self, drafts: Mapping[CustomSpec, Tensor]) -> None:
         """Merge what copies know that began as nothing; waits for the device."""
-        known = {kind: words.cpu().numpy() for kind, words in self.state.custom.items()}
+        known = {own: words.cpu().numpy() for own, words in self.state.custom.items()}
         merged = {
-            kind: kind.merged(known[kind], words.cpu().numpy(), self.site.key)
-            for kind, words in drafts.items()
-            if kind in known
+            own: own.merged(known[own], words.cpu().numpy(), self.site.key)
+            for own, words in drafts.items()
+            if own in known
         }
-        self.keep({kind: torch.from_numpy(words) for kind, words in merged.items()})
+        self.keep({own: torch.from_numpy(words) for own, words in merged.items()})
 
-    def drop(self, kind: Kind, reason: str) -> None:
+    def drop(self, own: CustomSpec, reason: str) -> None:
         """Give up a statistic of the user's own."""
-        if kind in self.state.custom:
-            self.state.drop(kind)
-            self.notes[kind.name] = reason
+        if own in self.state.custom:
+            self.state.drop(own)
+            self.notes[own.name] = reason

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from actstats import activations
 from actstats.activations import Activation
-from actstats.custom import Custom, kind_from_json, kind_to_json
+from actstats.custom import Custom, spec_from_json, spec_to_json
 from actstats.gate import Judged
 from actstats.histogram import AsymptoteHistogram, BitHistogram
 from actstats.moments import Moments
@@ -36,7 +36,7 @@ def pack(stats: TensorStats) -> dict[str, Any]:
             value = value.key
         elif f.name == "custom":
             value = [
-                [kind_to_json(one.kind), torch.from_numpy(one.values)] for one in value.values()
+                [spec_to_json(one.spec), torch.from_numpy(one.values)] for one in value.values()
             ]
         elif isinstance(value, Mapping):
             value = dict(value)
@@ -72,8 +72,8 @@ def unpack(packed: Mapping[str, Any]) -> TensorStats:
         values["linear"] = values["linear"].numpy()
     if values["edges"] is not None:
         values["edges"] = tuple(values["edges"])
-    found = ((kind_from_json(told), words.numpy()) for told, words in values.pop("custom", ()))
-    values["custom"] = {kind.name: Custom(kind, words) for kind, words in found}
+    found = ((spec_from_json(told), words.numpy()) for told, words in values.pop("custom", ()))
+    values["custom"] = {spec.name: Custom(spec, words) for spec, words in found}
     if values["activation"] is not None:
         values["activation"] = activations.activation_from_key(values["activation"])
     return TensorStats(**values)

@@ -207,11 +207,11 @@ class Window(Mapping[str, TensorStats]):
     def figure_names(self) -> tuple[str, ...]:
         """Names of all figures: ``actstats.stats.FIGURES``, then those of the user's own."""
         if isinstance(self.stats, SiteTable):
-            kinds = self.stats.columns.kinds
+            specs = self.stats.columns.custom_specs
         else:
             own = (stats.custom.values() for stats in self.stats.values())
-            kinds = tuple(one.kind for one in chain.from_iterable(own))
-        names = (name for kind in kinds for name in kind.statistic.figure_names)
+            specs = tuple(one.spec for one in chain.from_iterable(own))
+        names = (name for spec in specs for name in spec.statistic.figure_names)
         return tuple(dict.fromkeys((*FIGURES, *names)))
 
     def map(self, change: Any) -> Window:

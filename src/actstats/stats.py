@@ -268,7 +268,7 @@ class TensorStats:
             gate=None if self.judged is None else make_gate(self.activation, self.saturation_slope),
             asymptote=self.asymptote is not None,
             edges=None if self.linear is None else self.edges,
-            custom=tuple(one.kind for one in self.custom.values()),
+            custom=tuple(one.spec for one in self.custom.values()),
         )
 
     def to_memory(self) -> NDArray[np.int64]:
@@ -373,7 +373,7 @@ class TensorStats:
             moments=self.moments.pooled(),
             judged=None if self.judged is None else self.judged.pooled(),
             notes={**self.notes, "units": reason},
-            custom={name: one for name, one in self.custom.items() if not one.kind.units},
+            custom={name: one for name, one in self.custom.items() if not one.spec.units},
         )
 
     def coarsen(self, resolution: int) -> TensorStats:

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from actstats.activations import Activation
-from actstats.custom import Kind
+from actstats.custom import CustomSpec
 from actstats.histogram.sparse import merged_counts
 from actstats.kernels import Spec
 from actstats.kernels.state import NEVER, Layout
@@ -179,13 +179,13 @@ class Columns:
         out.moments[:] = moments.n, moments.high, moments.low, moments.m2, moments.abs_sum
         np.maximum(a.judged[LAST_ACTIVE], b.judged[LAST_ACTIVE], out=out.judged[LAST_ACTIVE])
         at = 0
-        for site, kind in ((kept.site, kind) for kept in self.sites for kind in kept.spec.custom):
-            words = slice(at, at := at + kind.words)
-            out.custom[words] = kind.merged(a.custom[words], b.custom[words], site)
+        for site, own in ((kept.site, own) for kept in self.sites for own in kept.spec.custom):
+            words = slice(at, at := at + own.words)
+            out.custom[words] = own.merged(a.custom[words], b.custom[words], site)
         return merged
 
     @cached_property
-    def kinds(self) -> tuple[Kind, ...]:
+    def custom_specs(self) -> tuple[CustomSpec, ...]:
         """The statistics of the user's own, of one site after the other."""
         return tuple(chain.from_iterable(kept.spec.custom for kept in self.sites))
 

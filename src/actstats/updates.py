@@ -57,7 +57,7 @@ class Moved(NamedTuple):
         return {name: Scalar(int(row[0]), *row[1:]) for name, row in rows if row[0]}
 
 
-class Part:
+class WatchedGroup:
     """The watched parameters of one device and dtype.
 
     Parameters
@@ -131,11 +131,11 @@ class Watch:
 
     def __init__(self, optimizer: Optimizer, trees: Trees, shared: Shared, every: int) -> None:
         self.optimizer = weakref.ref(optimizer)
-        self.parts: list[Part] = []
+        self.groups: list[WatchedGroup] = []
         self.seen = False  # any step, measured or not
         self._trees, self._shared, self._every = trees, shared, every
         self._steps = 0
-        self._known: list[weakref.ref[Tensor]] = []  # the parameters that parts were made for
+        self._known: list[weakref.ref[Tensor]] = []  # the parameters that groups were made for
         self._open: list[list[Tensor]] | None = None  # the weights before the step that runs
         self._off = False
 
@@ -183,24 +183,24 @@ class Watch:
         found = list(_matrices(optimizer))
         known = [reference() for reference in self._known]
         if len(known) != len(found) or any(a is not b for a, b in zip(known, found, strict=True)):
-            self._make_parts(found)
-        if with_closure or any(any(part.has_gradients()) for part in self.parts):
-            self._open = [[p.clone() for p in part.now()] for part in self.parts]
+            self._make_groups(found)
+        if with_closure or any(any(group.has_gradients()) for group in self.groups):
+            self._open = [[p.clone() for p in group.now()] for group in self.groups]
 
     def _end(self, before: list[list[Tensor]], found_inf: Tensor | None) -> None:
         skipped = None if found_inf is None else found_inf.reshape(1) != 0
         with self._shared.lock:  # another thread may be closing the window
-            for part, weights in zip(self.parts, before, strict=True):
-                part.add(weights, skipped)
+            for group, weights in zip(self.groups, before, strict=True):
+                group.add(weights, skipped)
 
-    def _make_parts(self, found: Sequence[Tensor]) -> None:
+    def _make_groups(self, found: Sequence[Tensor]) -> None:
         """Name the parameters, and put together those that can be measured together.
 
         What the open window knew of others is lost: parameters were replaced in the middle of it.
         """
         self._known = [weakref.ref(p) for p in found]
         names = _names(self._trees)
-        groups: dict[Any, list[tuple[Tensor, str]]] = {}
+        alike: dict[Any, list[tuple[Tensor, str]]] = {}
         for p in found:
             name = names.get(id(p), "")
             reason = unreadable_part(p) if name else "not a parameter of the model"
@@ -209,8 +209,8 @@ class Watch:
             if reason:
                 self._shared.skip(name or WHERE, f"update: {reason}")
             else:
-                groups.setdefault((local(p).device, p.dtype), []).append((p, name))
-        self.parts = [Part(*zip(*group, strict=True)) for group in groups.values()]
+                alike.setdefault((local(p).device, p.dtype), []).append((p, name))
+        self.groups = [WatchedGroup(*zip(*some, strict=True)) for some in alike.values()]
 
 
 class Updates:
@@ -243,15 +243,15 @@ class Updates:
 
     def take(self) -> list[Moved]:
         """Begin to copy what the open window saw."""
-        return [Moved(part.names, HostCopy([part])) for part in self._parts()]
+        return [Moved(group.names, HostCopy([group])) for group in self._groups()]
 
     def forget(self) -> None:
         """Forget what the open window saw."""
-        for part in self._parts():
-            part.reset()
+        for group in self._groups():
+            group.reset()
 
-    def _parts(self) -> list[Part]:
-        return [part for watch in self.watches for part in watch.parts]
+    def _groups(self) -> list[WatchedGroup]:
+        return [group for watch in self.watches for group in watch.groups]
 
     def unseen(self) -> Iterator[str]:
         """Yield the optimizers of which no step was seen."""

@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING
 from torch import Tensor, nn
 
 from actstats._torch import plain
-from actstats.custom import Kind
+from actstats.custom import CustomSpec
 from actstats.forwards import Mask
 from actstats.hooks.making import leaf_of
 from actstats.kernels import repeats
 from actstats.leaf import Leaf
 from actstats.parts import Part, parts
 from actstats.sharding import local
-from actstats.shared import Shared, logger
+from actstats.shared import Shared
 
 if TYPE_CHECKING:
     from actstats.hooks.slot import Slot
@@ -126,30 +126,29 @@ def _spare_custom(shared: Shared, leaf: Leaf, x: Tensor) -> None:
     """Give up the user's own statistics where they would copy what lies once and counts often."""
     if x.numel() > MOST_REPEATED and 0 in x.stride():
         with shared.lock:
-            for kind in tuple(leaf.state.custom):
-                leaf.drop(kind, f"an expanded tensor of {x.numel()} values came, too many to copy")
+            for own in tuple(leaf.state.custom):
+                leaf.drop(own, f"an expanded tensor of {x.numel()} values came, too many to copy")
 
 
 def _drafted(
     shared: Shared, leaf: Leaf, x: Tensor, axis: int | None, *, alone: bool
-) -> tuple[int, dict[Kind, Tensor]]:
+) -> tuple[int, dict[CustomSpec, Tensor]]:
     """Return copies of the user's own statistics with a tensor added, and their version.
 
     With ``alone`` they know nothing but the tensor. An error turns that statistic off here.
     """
     with shared.lock:
         version, drafts = leaf.drafts(empty=alone)
-    for kind in tuple(drafts):
+    for own in tuple(drafts):
         try:
-            kind.update(kind.views(drafts[kind]), x, axis)
+            own.update(own.views(drafts[own]), x, axis)
         except Exception as error:
             if shared.options.strict:
                 raise
-            del drafts[kind]
+            del drafts[own]
+            reason = own.failed("update", error, leaf.site.key)
             with shared.lock:
-                leaf.drop(kind, f"{type(error).__name__}: {error}")
-            what = f"{kind.name} of {leaf.site.key}"
-            logger.warning("%s is not recorded any more: %s", what, error, exc_info=error)
+                leaf.drop(own, reason)
     return version, drafts
 
 
@@ -176,8 +175,8 @@ def _fit(shared: Shared, leaf: Leaf, x: Tensor, axis: int | None, pooled: str = 
 
     ``pooled`` says why there are none. Called with the lock.
     """
-    for kind in tuple(leaf.state.custom) if pooled else ():
-        leaf.drop(kind, pooled)
+    for own in tuple(leaf.state.custom) if pooled else ():
+        leaf.drop(own, pooled)
     if leaf.state.device != x.device:
         leaf.state.to(x.device)
         leaf.kernel = shared.kernel_for(x)

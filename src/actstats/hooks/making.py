@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from torch import nn
 
 from actstats.activations import Activation
-from actstats.custom import Kind, kinds
+from actstats.custom import CustomSpec, custom_specs
 from actstats.gate import make_gate
 from actstats.kernels import Spec, State
 from actstats.leaf import Leaf
@@ -48,7 +48,8 @@ def _make_leaf(slot: Slot, kind: str, suffix: str, module: nn.Module, part: Part
     units = 0 if pooled or axis is None else local(part.values).shape[axis]
     shard = here if isinstance(here, Units) and units else None
     own = () if shard or part.pooled else lookup(slot.shared.options.statistics, site.key, ())
-    spec = _spec(slot.shared, site, activation, max(units, 1), kinds(own, units, notes))
+    custom = custom_specs(own, units, notes, site.key)
+    spec = _spec(slot.shared, site, activation, max(units, 1), custom)
     state, kernel = State(spec, part.values.device), slot.shared.kernel_for(part.values)
     return Leaf(site, state, kernel, axis, activation, units, notes, shard)
 
@@ -105,7 +106,7 @@ def _spec(
     site: Site,
     activation: Activation | None,
     width: int,
-    custom: tuple[Kind, ...],
+    custom: tuple[CustomSpec, ...],
 ) -> Spec:
     options = shared.options
     return Spec(

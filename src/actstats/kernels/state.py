@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from actstats._torch import add_to_all, copy_to_all, quiet, zero_all
-from actstats.custom import Kind
+from actstats.custom import CustomSpec
 from actstats.moments import Moments, combine
 
 __all__ = ["ASYMPTOTE_OCTAVES", "NEVER", "Gate", "HostCopy", "Layout", "Spec", "State", "reset"]
@@ -102,7 +102,7 @@ class Spec:
         Keep the bins of 1 - |x| for a layer that ends at plus or minus one.
     edges : tuple of float, optional
         Ascending edges of the exact linear histogram.
-    custom : tuple of Kind
+    custom : tuple of CustomSpec
         Statistics of the user's own; no kernel reads or writes them.
     """
 
@@ -111,7 +111,7 @@ class Spec:
     gate: Gate | None = None
     asymptote: bool = False
     edges: tuple[float, ...] | None = None
-    custom: tuple[Kind, ...] = ()
+    custom: tuple[CustomSpec, ...] = ()
 
     def at_most(self, resolution: int) -> Spec:
         """Return the same with a histogram that is no finer."""
@@ -154,7 +154,7 @@ class Layout:
         asymptote = histogram + (1 << (9 + k))
         linear = asymptote + (2 * ASYMPTOTE_OCTAVES << k if spec.asymptote else 0)
         custom = linear + (0 if spec.edges is None else len(spec.edges) + 1)
-        words = custom + sum(kind.words for kind in spec.custom)
+        words = custom + sum(own.words for own in spec.custom)
         return cls(moments, judged, histogram, asymptote, linear, custom, words)
 
 
@@ -198,7 +198,7 @@ class State:
         Judged samples, active, saturated low, saturated high, step of the last active sample.
     openness : Tensor of float64, shape (), or None
         Sum over judged values of |slope| / max |slope|.
-    custom : dict of Kind to Tensor of float64, shape (words,)
+    custom : dict of CustomSpec to Tensor of float64, shape (words,)
         What the user's own statistics know.
     plan, judge_plan : object
         Whatever a kernel has prepared for this memory; forgotten when the memory is another.
@@ -245,10 +245,10 @@ class State:
             self.asymptote = memory[at.asymptote : at.linear].view(2, ASYMPTOTE_OCTAVES << k)
         if spec.edges is not None:
             self.linear = memory[at.linear : at.custom]
-        ends = itertools.accumulate((kind.words for kind in spec.custom), initial=at.custom)
+        ends = itertools.accumulate((own.words for own in spec.custom), initial=at.custom)
         self.custom = {
-            kind: floats[begin:end]
-            for kind, (begin, end) in zip(spec.custom, itertools.pairwise(ends), strict=True)
+            own: floats[begin:end]
+            for own, (begin, end) in zip(spec.custom, itertools.pairwise(ends), strict=True)
         }
 
     def reset(self) -> None:
@@ -313,9 +313,9 @@ class State:
         spec = replace(self.spec, width=1, custom=_without_units(self.spec.custom))
         self._change(spec, moments=torch.tensor(np.stack(columns)), judged=judged)
 
-    def drop(self, kind: Kind) -> None:
+    def drop(self, own: CustomSpec) -> None:
         """Give up a statistic of the user's own."""
-        kept = tuple(other for other in self.spec.custom if other != kind)
+        kept = tuple(other for other in self.spec.custom if other != own)
         self._change(replace(self.spec, custom=kept))
 
     def coarsen(self, resolution: int) -> None:
@@ -342,8 +342,8 @@ class State:
             for name, part in old.items():
                 if part is not None:
                     getattr(self, name).copy_(part)
-            for kind, words in self.custom.items():
-                words.copy_(custom[kind])
+            for own, words in self.custom.items():
+                words.copy_(custom[own])
 
     @property
     def nbytes(self) -> int:
@@ -354,8 +354,8 @@ class State:
 _PARTS = ("moments", "judged", "histogram", "asymptote", "linear")  # beside the header
 
 
-def _without_units(kinds: Sequence[Kind]) -> tuple[Kind, ...]:
-    return tuple(kind for kind in kinds if not kind.units)
+def _without_units(custom: Sequence[CustomSpec]) -> tuple[CustomSpec, ...]:
+    return tuple(own for own in custom if not own.units)
 
 
 def reset(states: Sequence[State]) -> None:

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from actstats import activations
-from actstats.custom import kind_from_json, kind_to_json
+from actstats.custom import spec_from_json, spec_to_json
 from actstats.gate import make_gate
 from actstats.kernels import Spec
 from actstats.kernels.state import NEVER, Layout
@@ -212,7 +212,7 @@ def layout_to_json(columns: Columns) -> list[dict[str, Any]]:
             "units": kept.units,
             "notes": [list(note) for note in kept.notes],
         }
-        | ({"custom": [*map(kind_to_json, kept.spec.custom)]} if kept.spec.custom else {})
+        | ({"custom": [*map(spec_to_json, kept.spec.custom)]} if kept.spec.custom else {})
         for kept in columns.sites
     ]
 
@@ -267,7 +267,7 @@ def _kept(
         gate=make_gate(known, saturation_slope) if judged else None,
         asymptote=bool(asymptote),
         edges=None if edges is None else named_edges([float(edge) for edge in edges]),
-        custom=tuple(kind_from_json(told) for told in custom or ()),
+        custom=tuple(spec_from_json(told) for told in custom or ()),
     )
     told = tuple((str(name), str(reason)) for name, reason in notes)
     return Kept(site, spec, known, saturation_slope, units, told)

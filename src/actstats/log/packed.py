@@ -103,13 +103,13 @@ class Decoder:
 
     def _warn_of_unknown(self, columns: Columns) -> None:
         """Say once of each statistic that its class is not here."""
-        for kind in columns.kinds:
-            if kind.is_unknown and kind.name not in self._unknown:
-                self._unknown.add(kind.name)
+        for own in columns.custom_specs:
+            if own.is_unknown and own.name not in self._unknown:
+                self._unknown.add(own.name)
                 logger.warning(
                     "the file has a statistic %r, which cannot be read here: import the module "
                     "that defines it before loading",
-                    kind.name,
+                    own.name,
                 )
 
     def _table(self, row: Row, columns: Columns) -> SiteTable:
