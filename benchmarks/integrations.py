@@ -50,17 +50,18 @@ def bare(net: Net) -> tuple[Step, End]:
 
 
 def transformers(net: Net) -> tuple[Step, End]:
-    from transformers import TrainerState
+    from transformers import TrainerControl, TrainerState
 
     from actstats.integrations.transformers import ActivationCallback
 
-    callback, state = ActivationCallback(), TrainerState()
-    callback.on_train_begin(None, state, None, model=net.model)
+    callback, state, control = ActivationCallback(), TrainerState(), TrainerControl()
+    callback.on_train_begin(None, state, control, model=net.model)
 
     def step() -> None:
         state.global_step += 1
-        callback.on_step_end(None, state, None, model=net.model)
-        callback.on_log(None, state, None, logs={"loss": 1.0, "learning_rate": 0.1, "epoch": 0.5})
+        callback.on_step_end(None, state, control, model=net.model)
+        callback.on_log(None, state, control, logs={"loss": 1.0, "learning_rate": 0.1, "epoch": 0.5})
+        callback.on_step_begin(None, state, control, model=net.model)  # the next, which closes it
 
     return step, callback.detach
 
@@ -141,7 +142,7 @@ def wandb(**options: object) -> object:
     run = wandb.init(
         project="benchmark", mode="offline", dir=tempfile.mkdtemp(), reinit="create_new"
     )
-    return WandbFeed(run, **options)
+    return WandbFeed(run, own_rows=True, **options)  # as where the loop logs each time
 
 
 def trackio(**options: object) -> object:

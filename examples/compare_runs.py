@@ -59,7 +59,7 @@ def train(interrupted: bool) -> Recording:
 # %%
 # The map of the two runs
 # -----------------------
-# A row for each site, the first layer on top; white where both runs gave the same values. Down
+# A row for each site, the first layer on top; palest where both runs gave the same values. Down
 # from `fc3` it is dark at once. What stands above it, and got its weights back, moves away only
 # later and little: through the gradient of a layer that has to learn anew.
 
@@ -71,7 +71,7 @@ def main(argv: list[str] | None = None) -> Comparison:
     args.out.mkdir(parents=True, exist_ok=True)
     unbroken, resumed = train(interrupted=False), train(interrupted=True)
     losses = [resumed.windows[step].scalars["loss"].mean for step in (RESUMED - 1, RESUMED)]
-    print("loss before and after: {:.2f}, {:.2f}".format(*losses))
+    print("loss of the resumed run: {:.2f} before the break, {:.2f} after\n".format(*losses))
     comparison = compare(unbroken, resumed)
     print(comparison)
     figure = plot.compare(comparison, names=("unbroken", "resumed"))

@@ -87,9 +87,10 @@ def train(scale: float) -> ActivationRecorder:
 # %%
 # The residual stream
 # -------------------
-# Left its size after each sum. A healthy stream grows a little with each; here it leaps once, and
-# nothing that is added later can turn it. Right the gradient by it: as each norm divides by the
-# size of the stream, the gradient falls by as much at the same place.
+# Left its size after each sum; at the grey line the scale was mistyped. A healthy stream grows a
+# little with each; here it leaps once, and nothing that is added later can turn it. Right the
+# gradient by it: as each norm divides by the size of the stream, the gradient falls by as much at
+# the same place.
 
 
 def draw(recorders: dict[str, ActivationRecorder]) -> Figure:
@@ -101,9 +102,9 @@ def draw(recorders: dict[str, ActivationRecorder]) -> Figure:
             sizes = [window[f"{site}{kind}"].rms for site in SUMS]
             axes.plot(range(1, len(SUMS) + 1), sizes, "o-", color=COLORS[name], label=name)
     panels[0].set(title="residual stream", ylabel="root mean square")
-    panels[1].set(title="gradient by it")
+    panels[1].set(title="gradient by it", ylabel="root mean square")
     for axes in panels:
-        axes.set(xlabel="sum", yscale="log", xticks=range(1, len(SUMS) + 1))
+        axes.set(xlabel="residual sum", yscale="log", xticks=range(1, len(SUMS) + 1))
         axes.axvline(SUMS.index("blocks.2.add2") + 1, color="0.8", zorder=0)
         axes.spines[["top", "right"]].set_visible(False)
     panels[0].legend(frameon=False)

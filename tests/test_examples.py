@@ -4,6 +4,7 @@ import importlib.util
 import json
 import math
 import os
+import re
 import statistics
 import subprocess
 import sys
@@ -422,7 +423,7 @@ def test_compared_runs_separate_at_the_layer_that_was_not_restored(tmp_path, cap
     assert min(at[site] for site in ("fc3", "act3", "fc4", "act4", "out")) > 0.5
     assert not distances.values[: example.RESUMED].any()
     printed = capsys.readouterr().out
-    before, after = map(float, printed.splitlines()[0].split(":")[1].split(","))
+    before, after = map(float, re.findall(r"\d+\.\d+", printed.splitlines()[0]))
     assert after > 3 * before
     assert "The two separate first at fc3 in step 60:" in printed
     assert {path.name for path in tmp_path.iterdir()} == {"resumed.png"}

@@ -9,7 +9,6 @@ pytest.importorskip("ipykernel")
 
 CELLS = {
     "record": """\
-%matplotlib inline
 import torch, actstats
 torch.manual_seed(0)
 net = actstats.make_mlp(1, [8, 8], 1, activation="relu")
@@ -24,6 +23,12 @@ with recorder:
     "grid": "actstats.plot.histogram_grid(recorder)",
     "timeline": "actstats.plot.timeline(recorder)",
     "assigned": "figure = actstats.plot.timeline(recorder)",
+    "of pyplot": """\
+%matplotlib inline
+import matplotlib.pyplot as plt
+page, axes = plt.subplots()
+actstats.plot.heatmap(recorder, "act1", ax=axes);""",
+    "after pyplot": "actstats.plot.timeline(recorder)",
     "summary": "recorder.summary()",
     "live": """\
 with recorder, actstats.LiveDisplay(recorder):
@@ -69,7 +74,7 @@ def pages(outputs):
     return [o["data"]["text/html"] for o in outputs if "text/html" in o.get("data", {})]
 
 
-@pytest.mark.parametrize("cell", ["grid", "timeline"])
+@pytest.mark.parametrize("cell", ["grid", "timeline", "of pyplot", "after pyplot"])
 def test_figure_that_ends_a_cell_is_shown_once(run, cell):
     assert len(images(run[0][cell])) == len(run[0][cell]) == 1
 

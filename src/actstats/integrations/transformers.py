@@ -132,6 +132,7 @@ class ActivationCallback(TrainerCallback):  # type: ignore[misc]  # untyped wher
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """End a step; it is closed when its numbers have come."""
+        self._close()
         self._ended = state.global_step
         self._close_before_evaluation(control)
 

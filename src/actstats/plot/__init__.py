@@ -8,6 +8,7 @@ Everything here takes what was recorded (a recorder, a :class:`~actstats.Recordi
 
 from __future__ import annotations
 
+from actstats.plot._notebook import show_figures
 from actstats.plot.animation import animate_grid
 from actstats.plot.comparisons import compare
 from actstats.plot.depth import layers
@@ -32,3 +33,5 @@ __all__ = [
     "timeline",
     "units",
 ]
+
+show_figures()
