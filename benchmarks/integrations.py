@@ -60,7 +60,9 @@ def transformers(net: Net) -> tuple[Step, End]:
     def step() -> None:
         state.global_step += 1
         callback.on_step_end(None, state, control, model=net.model)
-        callback.on_log(None, state, control, logs={"loss": 1.0, "learning_rate": 0.1, "epoch": 0.5})
+        callback.on_log(
+            None, state, control, logs={"loss": 1.0, "learning_rate": 0.1, "epoch": 0.5}
+        )
         callback.on_step_begin(None, state, control, model=net.model)  # the next, which closes it
 
     return step, callback.detach

@@ -327,7 +327,7 @@ def test_an_error_of_ours_ends_watching_and_nothing_else(monkeypatch, caplog):
     def broken(tensors):
         raise RuntimeError("no norms")
 
-    monkeypatch.setattr("actstats.updates.norms", broken)
+    monkeypatch.setattr("actstats.update_ratios.norms", broken)
     with ActivationRecorder(net).watch(optimizer, every=1) as recorder:
         train(net, optimizer, recorder, 3)
     assert recorder["fc1"].count == 3 * 16 * 8

@@ -13,7 +13,8 @@ from actstats.recording import Scalar, Window
 from actstats.shared import Shared, logger
 from actstats.sites import Site
 from actstats.stats import TensorStats
-from actstats.updates import Moved, Updates, with_updates
+from actstats.update_ratios import Moved, with_updates
+from actstats.updates import Updates
 from actstats.windows import Closing, Windows, certainly, forget, take
 
 if TYPE_CHECKING:

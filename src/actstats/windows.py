@@ -20,7 +20,7 @@ from actstats.sharding import Units, widened
 from actstats.shared import Shared
 from actstats.stats import TensorStats
 from actstats.table import Kept, SiteTable
-from actstats.updates import Moved, with_updates
+from actstats.update_ratios import Moved, with_updates
 
 __all__ = ["Closing", "Taken", "Windows", "certainly", "forget", "take"]
 

@@ -199,7 +199,7 @@ def gravest(diagnosis: Iterable[Finding]) -> dict[str, Finding]:
 
 
 def _scalars(part: Recording) -> dict[str, tuple[float, list[float]]]:
-    from actstats.updates import UPDATE_RATIO  # here: it needs torch
+    from actstats.update_ratios import UPDATE_RATIO  # here: it needs torch
 
     windows = part.windows[-TREND:]
     every = dict.fromkeys(name for window in windows for name in window.scalars)

@@ -23,7 +23,7 @@ from actstats.diagnosis.signs import vital_signs
 from actstats.names import plain, printable
 from actstats.recorder import ActivationRecorder
 from actstats.recording import Recording
-from actstats.updates import UPDATE_RATIO
+from actstats.update_ratios import UPDATE_RATIO
 
 __all__ = ["Checkup", "check"]
 

@@ -9,7 +9,7 @@ from actstats.diagnosis.finding import Finding, Severity
 from actstats.diagnosis.reading import Reading
 from actstats.diagnosis.rule import DoesNotApply
 from actstats.diagnosis.thresholds import Thresholds
-from actstats.updates import UPDATE_RATIO
+from actstats.update_ratios import UPDATE_RATIO
 
 __all__ = ["never_called", "update_ratio"]
 

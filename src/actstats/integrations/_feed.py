@@ -27,7 +27,8 @@ class Feed(ABC):
 
     Each logger has a subclass, which says how a :class:`~actstats.integrations.Packet` is sent.
     What a step saw is sent once, also by a feed that is detached and attached again: what is open
-    then was sent at the end, so a new window begins (:meth:`ActivationRecorder.close_window`).
+    then was sent at the end, so a new window begins, by
+    :meth:`~actstats.ActivationRecorder.close_window`.
     Nothing is computed here that the recording does not know. An error of the logger's is logged
     once and never stops the run; what could not be sent is left out.
 

@@ -28,7 +28,7 @@ from actstats.plot._time import Cells, mark_broken, steps_axis
 from actstats.recording import Source, Window
 from actstats.series import Series
 from actstats.sites import close_matches
-from actstats.updates import UPDATE_RATIO
+from actstats.update_ratios import UPDATE_RATIO
 
 __all__ = ["timeline"]
 

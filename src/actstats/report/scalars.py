@@ -13,7 +13,7 @@ from actstats.report.axis import Axis, step_ticks
 from actstats.report.charts import MOST_POINTS, SIZE, Chart, Curve, Timelines, across
 from actstats.report.run import Run
 from actstats.report.text import count, number
-from actstats.updates import UPDATE_RATIO
+from actstats.update_ratios import UPDATE_RATIO
 
 __all__ = ["scalars"]
 
