@@ -160,6 +160,7 @@ def test_rates_are_those_of_the_clinic(rule):
         for cell, share in zip((found, own, near, false), shares, strict=True):
             wanted = f"{share['hits']}/{share['n']}" if share["n"] else "-"
             assert cell.split()[0] == wanted
+            assert len(cell.split(" ")) == (2 if share["n"] else 1)  # the interval is not broken
 
 
 # ---- first use -----------------------------------------------------------------------------------

@@ -1,8 +1,11 @@
-"""Rules that others publish, as formulas over the same recording.
+"""Rules that others publish, and simple ones, as formulas over the same recording.
 
-"Definitions" is the last part of the project's definitions, where these cut-offs were measured on
-other networks; "SageMaker Debugger" is its documentation of built-in rules, whose thresholds are
-taken as they are. Each says where it fires; an empty list means that it is silent.
+Each says where it comes from. The thresholds of SageMaker Debugger are those of its documentation
+of built-in rules, DeepDiagnosis' those of its code (`callback/callbacks.py` in its repository,
+DeepDiagnosis/ICSE2022). Where a figure is known and no bound for it was found, the cut-off is this
+project's, was chosen on other networks than the clinic's, and the source says "own cut-off".
+
+Each tells where it fires; an empty list means that it is silent.
 """
 
 from __future__ import annotations
@@ -16,7 +19,9 @@ import numpy as np
 
 from actstats import Recording, TensorStats
 
-DEFINITIONS = "Definitions, last part"
+OWN = "own cut-off"
+GLOROT = "Glorot and Bengio 2010"
+DEEP_DIAGNOSIS = "DeepDiagnosis, Wardat et al. 2022"
 SAGEMAKER = "SageMaker Debugger, built-in rules"
 
 
@@ -150,43 +155,43 @@ def mostly_negative(stats: TensorStats) -> bool:
 RULES = (
     Published(
         "activation std outside [0.5, 2]",
-        DEFINITIONS,
+        f"{OWN}; std of 1: LSUV, Mishkin and Matas 2016",
         ("vanishing-gradient", "exploding-activation", "exploding-gradient", "input-independent"),
         each(outputs, lambda s: s.finite_count > 0 and not 0.5 <= s.std <= 2),
     ),
     Published(
         "variance ratio of neighbours > 10",
-        DEFINITIONS,
+        f"{OWN}; equal variances: {GLOROT}",
         ("vanishing-gradient", "exploding-activation", "exploding-gradient", "scale-drift"),
         variance_jumps,
     ),
     Published(
         "depth decay < -0.29",
-        DEFINITIONS,
+        f"{OWN}; the figure: {GLOROT}",
         ("vanishing-gradient", "input-independent"),
         by_depth(-0.29),
     ),
     Published(
         "gradient first / last < 1 %",
-        DEFINITIONS,
+        f"{OWN}; AutoTrainer, Zhang et al. 2021, has 0.1 % for weights",
         ("vanishing-gradient", "input-independent"),
         first_over_last,
     ),
     Published(
         "signal fraction < 1 %",
-        DEFINITIONS,
+        f"{OWN}; cf. Schoenholz et al. 2017",
         ("input-independent", "dead-units"),
         each(outputs, lambda s: s.signal_fraction < 0.01),
     ),
     Published(
         "mean absolute gradient < 1e-7",
-        f"{SAGEMAKER}: VanishingGradient",
+        f"{SAGEMAKER}: VanishingGradient; {DEEP_DIAGNOSIS}",
         ("vanishing-gradient", "no-gradient"),
         each(all_gradients, lambda s: s.abs_mean < 1e-7),
     ),
     Published(
         "mean absolute gradient < 1e-9",
-        DEFINITIONS,
+        f"{OWN}, a hundredth of SageMaker Debugger's",
         ("vanishing-gradient", "no-gradient"),
         each(all_gradients, lambda s: s.abs_mean < 1e-9),
     ),
@@ -198,19 +203,19 @@ RULES = (
     ),
     Published(
         "70 % of values <= 0",
-        DEFINITIONS,
+        f"{DEEP_DIAGNOSIS}: dead nodes",
         ("dead-units", "silent-units"),
         each(outputs, mostly_negative),
     ),
     Published(
         "any dormant unit, tau 0.025",
-        "Sokar et al. 2023; Definitions",
+        "Sokar et al. 2023, definition 3.1",
         ("dormant-units", "dead-units", "silent-units"),
         each(outputs, lambda s: bool(np.any(s.dormant_units))),
     ),
     Published(
         "half of a tanh or sigmoid beyond 97 %",
-        f"{DEFINITIONS} (the tutorial's bound)",
+        "the Batch Normalization tutorial's bound, Morvan Zhou; half of the values: own",
         ("saturated",),
         each(outputs, beyond(0.97, 0.5)),
     ),

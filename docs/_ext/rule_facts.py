@@ -72,5 +72,12 @@ def rate_table(name: str, clinic: Mapping[str, Any] | None = None) -> str:
 
 def _rates(part: str, score: Mapping[str, Any], name: str) -> tuple[str, ...]:
     fault = score["by_fault"][name]
-    found = (counted(fault[key]) for key in ("hit", "exact_rule", "site_within_one"))
-    return (PARTS[part], *found, counted(score["healthy"]["by_rule"][name]))
+    shares = [fault[key] for key in ("hit", "exact_rule", "site_within_one")]
+    shares.append(score["healthy"]["by_rule"][name])
+    return (PARTS[part], *(_unbroken(counted(share)) for share in shares))
+
+
+def _unbroken(text: str) -> str:
+    """Keep "(0 to 6 %)" on one line; the share before it may stand on another."""
+    share, bracket, interval = text.partition("(")
+    return share + bracket + interval.replace(" ", "\N{NO-BREAK SPACE}")

@@ -23,7 +23,7 @@ def normal(width: int = 10, mean: float = 0.0, std: float = 1.0, seed: int = 0) 
 def known_sites(
     keys: Sequence[str], activations: Mapping[str, str], **fields: object
 ) -> dict[str, Site]:
-    """Describe sites by their names: ``act3`` is an activation's that ``fc3`` feeds."""
+    """Describe sites by their names: ``act2`` feeds ``fc3``, and that the activation ``act3``."""
     sites = {}
     for place, key in enumerate(keys):
         name, kind = split_key(key)
@@ -33,7 +33,7 @@ def known_sites(
             kind,
             module_type="Tanh" if activation else "Linear",
             activation=activation if kind == "output" else None,
-            source=name.replace("act", "fc") if activation else None,
+            source=name.replace("act", "fc") if activation else _before(name),
             order=place,
             place=place,
             dtype="float32",
@@ -41,6 +41,11 @@ def known_sites(
             **fields,
         )
     return sites
+
+
+def _before(name: str) -> str | None:
+    number = name.removeprefix("fc")
+    return f"act{int(number) - 1}" if number.isdigit() else None
 
 
 def recording(

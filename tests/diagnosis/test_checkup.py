@@ -9,13 +9,16 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
+from torch.nn import functional as F
 
 import actstats
 from actstats import make_mlp
+from actstats.diagnosis import Diagnosis
 from actstats.diagnosis.remedies import (
     initialise,
     insert_layer_norms,
     insert_norms,
+    remedies_for,
     scale_weights,
     zero_biases,
 )
@@ -136,6 +139,14 @@ def test_a_remedy_that_is_needed_by_none_is_not_tried():
     assert found.passes == 1
 
 
+@pytest.mark.parametrize(("factor", "tried"), [(1.05, False), (0.95, False), (2.0, True)])
+def test_weights_are_not_scaled_by_about_one(factor, tried):
+    found = actstats.check(sick(), batch(), loss_of, remedies=False)
+    told = [replace(f, evidence={**f.evidence, "factor": factor}) for f in found if f.modules]
+    names = [remedy.name for remedy in remedies_for(Diagnosis(found.answers.values(), told))]
+    assert any("times" in name for name in names) == tried
+
+
 def test_remedies_may_be_left_out():
     assert actstats.check(sick(), batch(), loss_of, remedies=False).tried == ()
 
@@ -242,9 +253,45 @@ def test_plain_values_hold_what_was_tried():
     assert found["tried"][0]["ok"] is True
 
 
+LABELS = torch.arange(64) % 3
+
+
+@pytest.mark.parametrize(
+    "criterion",
+    [nn.CrossEntropyLoss(), nn.CrossEntropyLoss(label_smoothing=0.1), F.cross_entropy],
+)
+@pytest.mark.parametrize("pair", [tuple, list])
+def test_a_criterion_takes_predictions_and_targets(criterion, pair):
+    net = make_mlp(1, [16], 3, activation="relu")
+    asked = actstats.check(net, pair([batch(), LABELS]), criterion)
+    written = actstats.check(net, batch(), lambda model, x: criterion(model(x), LABELS))
+    assert asked.loss == written.loss
+    assert asked.recording["fc1:grad"].rms == written.recording["fc1:grad"].rms > 0
+
+
+class OwnCriterion(nn.Module):
+    def forward(self, predictions, targets):
+        return (predictions - targets).square().mean()
+
+
+def test_an_error_in_the_loss_says_how_it_is_called():
+    with pytest.raises(TypeError) as caught:
+        actstats.check(healthy(), (batch(), batch()), OwnCriterion())
+    (note,) = caught.value.__notes__
+    assert "calls `loss_fn(model, batch)`" in note
+    assert "lambda model, batch: criterion(model(batch[0]), batch[1])" in note
+
+
 @pytest.mark.parametrize(
     ("given", "error", "message"),
     [
+        ({"loss_fn": nn.MSELoss()}, ValueError, r"must be \(inputs, targets\) .*; got a Tensor"),
+        (
+            {"loss_fn": nn.MSELoss(), "batch": (batch(),) * 3},
+            *(ValueError, r"`batch` must be \(inputs, targets\) .*; got a tuple of 3"),
+        ),
+        ({"loss_fn": nn.MSELoss}, TypeError, "a criterion; got the class MSELoss"),
+        ({"loss_fn": "mse"}, TypeError, r"must be `loss_fn\(model, batch\)` or .*; got 'mse'"),
         ({"loss_fn": lambda m, x: m(x)}, ValueError, r"tensor of one number; got shape \(64, 1\)"),
         ({"loss_fn": lambda m, x: 1.0}, ValueError, "tensor of one number; got float"),
         ({"loss_fn": lambda m, x: m(x).detach().mean()}, ValueError, "a loss without a graph"),
@@ -358,12 +405,46 @@ def test_layer_norms_stand_where_axis_1_is_one_of_positions():
     attends = nn.MultiheadAttention(6, 2, batch_first=True)
     net = nn.ModuleList([attends, nn.Sequential(nn.Linear(6, 8), nn.GELU(), nn.Linear(8, 6))])
     net.append(nn.Linear(6, 2))
-    assert not insert_norms(net)
+    assert not insert_norms(net)  # no convolution is in it
     assert insert_layer_norms(net)
     kinds = [type(module).__name__ for module in net[1]]
     assert kinds == ["Linear", "LayerNorm", "GELU", "Linear", "LayerNorm"]
     assert net[1](torch.randn(3, 5, 6)).shape == (3, 5, 6)
     assert not insert_layer_norms(net)
+
+
+class ChannelAttention(nn.Sequential):
+    """Weigh channels by what each of them gives, as CNNs do."""
+
+    def forward(self, x):
+        return x * super().forward(x.mean((2, 3)))[:, :, None, None]
+
+
+def attending_cnn():
+    torch.manual_seed(0)
+    attention = ChannelAttention(nn.Linear(8, 4), nn.ReLU(), nn.Linear(4, 8), nn.Sigmoid())
+    convolutions = [nn.Conv2d(1, 8, 3), nn.ReLU(), attention, nn.Conv2d(8, 8, 3), nn.ReLU()]
+    return nn.Sequential(*convolutions, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 2))
+
+
+def test_convolutions_get_norms_beside_attention_too():
+    net = attending_cnn()
+    assert insert_norms(net)
+    kinds = [type(module).__name__ for module in net]
+    assert kinds[:2] == ["Conv2d", "BatchNorm2d"]
+    assert kinds[4:6] == ["Conv2d", "BatchNorm2d"]
+    assert not any("Norm" in type(module).__name__ for module in net[3])
+    assert not insert_norms(net)
+
+
+def test_a_cnn_that_attends_is_tried_with_batch_norms():
+    net = attending_cnn()
+    with torch.no_grad():
+        net[3].bias.fill_(-9.0)
+    x = torch.randn(64, 1, 8, 8)
+    found = actstats.check(net, x, lambda model, x: model(x).square().mean())
+    tried = [one.remedy for one in found.tried if one.helps]
+    assert "BatchNorm after each Conv layer but the last" in tried
 
 
 def test_layer_norms_are_not_tried_where_batches_of_features_come():

@@ -577,6 +577,14 @@ def test_the_first_non_finite_value_is_found_forward():
     assert (finding.site, finding.since) == ("fc2", 3)
     assert (finding.evidence["inf"], finding.evidence["nan"]) == (1, 0)
     assert finding.evidence["growth_before"] == pytest.approx(4, rel=0.01)
+    assert "1 Inf among 2,560 values; the first in the forward pass of step 3" in finding.message
+
+
+def test_a_window_of_several_steps_is_named_by_them():
+    broken = normal()
+    broken[3, 4] = torch.inf
+    finding = only(answer("non-finite", recording({"fc1": broken}, steps=5)))
+    assert "1 Inf among 2,560 values of steps 0 to 4; the first in" in finding.message
 
 
 def test_the_first_non_finite_value_is_found_backward():

@@ -1,5 +1,7 @@
 """Axes of time and depth, and scales."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from matplotlib.colors import CenteredNorm, LogNorm, Normalize, SymLogNorm
@@ -8,6 +10,7 @@ from matplotlib.figure import Figure
 from actstats import TensorStats, Window
 from actstats.plot._axes import depth_axis, draw_line, without_common_beginning
 from actstats.plot._figures import scale_of
+from actstats.plot._style import style
 from actstats.plot._time import Cells, mark_broken
 
 
@@ -119,6 +122,51 @@ def test_scales_suit_the_values(figure, values, log, kind, norm):
     ax = Figure().subplots()
     scale.on_axis(ax)
     assert ax.get_yscale() == kind
+
+
+def written(ax):
+    """Return the ticks of the y axis that are seen, and where their labels lie in pixels."""
+    ax.figure.draw_without_rendering()
+    low, high = ax.get_ylim()
+    labels = [
+        t for t in ax.get_yticklabels() if t.get_text() and low <= t.get_position()[1] <= high
+    ]
+    return [t.get_position()[1] for t in labels], [t.get_window_extent() for t in labels]
+
+
+@pytest.mark.parametrize("high", [200.0, 1e9, 1e35])
+def test_an_axis_of_logarithms_that_begins_at_0_has_no_negative_ticks_and_room_for_each(high):
+    values = np.array([0.0, 0.06, 0.5, high])
+    with style():
+        ax = Figure(figsize=(7, 3)).subplots()
+    ax.plot(values)
+    scale_of("rms", values, None).on_axis(ax)
+    ticks, boxes = written(ax)
+    assert ticks[0] == 0
+    assert 3 <= len(ticks) <= 16
+    assert all(below.y1 < above.y0 for below, above in pairwise(boxes))
+    assert ax.get_ylim()[0] < 0 < high < ax.get_ylim()[1]
+
+
+def test_an_axis_of_logarithms_keeps_its_negative_ticks_where_values_are_negative():
+    values = np.array([-1e6, 1.0, 1e6])
+    with style():
+        ax = Figure(figsize=(7, 3)).subplots()
+    ax.plot(values)
+    scale_of("rms", values, True).on_axis(ax)
+    ticks, boxes = written(ax)
+    assert ticks[0] < -1 < 1 < ticks[-1]
+    assert all(below.y1 < above.y0 for below, above in pairwise(boxes))
+
+
+def test_axes_that_share_their_heights_show_all_logarithms():
+    left, right = Figure().subplots(1, 2, sharey=True)
+    for ax, high in ((left, 1e12), (right, 1e3)):
+        values = np.array([0.0, 1.0, high])
+        ax.plot(values)
+        scale_of("rms", values, True).on_axis(ax)
+    assert left.get_ylim() == right.get_ylim()
+    assert left.get_ylim()[1] > 1e12
 
 
 def test_shares_are_told_in_percent_from_0():

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import math
 import random
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -17,6 +17,7 @@ from torch.optim import Optimizer
 from actstats.diagnosis.diagnosis import Diagnosis, diagnose
 from actstats.diagnosis.features import Features
 from actstats.diagnosis.finding import Finding
+from actstats.diagnosis.losses import LossFunction, as_loss
 from actstats.diagnosis.remedies import Remedy, Tried, remedies_for
 from actstats.diagnosis.risk import Risk, risk
 from actstats.diagnosis.signs import vital_signs
@@ -26,8 +27,6 @@ from actstats.recording import Recording
 from actstats.update_ratios import UPDATE_RATIO
 
 __all__ = ["Checkup", "check"]
-
-LossFunction = Callable[[nn.Module, Any], Tensor]
 
 
 class Checkup(Diagnosis):
@@ -132,7 +131,9 @@ def check(
         Handed to ``loss_fn``; of the size that you train on, for units are judged by its samples.
     loss_fn : callable
         ``loss_fn(model, batch)`` returns the loss, one number with a graph. It has to call the
-        model that it is given, not the one it may close over.
+        model that it is given, not the one it may close over. Or a criterion of torch, such as
+        ``nn.CrossEntropyLoss()``: it is given ``model(inputs)`` and ``targets`` of a batch
+        ``(inputs, targets)``.
     optimizer : Optimizer, optional
         Copied with its groups and state; one step of the copy tells the update ratios.
     trial_steps : int, default 0
@@ -154,7 +155,7 @@ def check(
         If ``loss_fn`` gives no scalar with a graph or calls another model, if the optimizer holds
         none of the model's parameters, or if an argument is out of range.
     TypeError
-        If the model is none.
+        If the model is none, or ``loss_fn`` cannot be called.
 
     Examples
     --------
@@ -169,6 +170,7 @@ def check(
     True
     """
     _require(model, optimizer, trial_steps)
+    loss_fn = as_loss(loss_fn)
     net = _unwrapped(model)
     _require_parameters(net, optimizer)
     with _undisturbed():

@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from actstats.diagnosis.finding import Finding
-from actstats.diagnosis.reading import Reading, gates_range, spread, weights_range
+from actstats.diagnosis.reading import Reading, gates_range, spread
+from actstats.diagnosis.rescaling import Gain, open_gates, scale_down, scale_up
 from actstats.diagnosis.rule import DoesNotApply
-from actstats.diagnosis.scales import initialisation, rescale
 from actstats.diagnosis.thresholds import Thresholds
 from actstats.gains import Step, geometric_mean, norm, steps_back
 from actstats.layers import Layer
@@ -77,6 +77,15 @@ def way_back(reading: Reading) -> Way:
     return Way(layers, tuple(steps_back(seen, reading.gradient)), seen[0][1], seen[-1][1])
 
 
+def gradient_gains(reading: Reading) -> dict[str, Gain]:
+    """Return how many times the gradient's norm each layer hands back, by its site."""
+    try:
+        steps = way_back(reading).steps
+    except DoesNotApply:
+        return {}
+    return {step.layer.a.key: Gain(step.gain, step.weight) for step in steps}
+
+
 def vanishing_gradient(reading: Reading, thresholds: Thresholds) -> Iterator[Finding]:
     """Find a net whose first layers get next to nothing of the gradient of the last."""
     way = way_back(reading)
@@ -98,13 +107,15 @@ def _vanishing(reading: Reading, way: Way, thresholds: Thresholds) -> Finding:
     layers = [step.layer for step in losers]
     evidence = _evidence(way, "gates" if shut else "weights", thresholds.vanishing)
     if shut:
-        site, remedy = worst.layer.a.key, _open(reading, layers)
-        why = f"the activations are shut: they let {way.gate_gain:.2g} through on average"
+        site, remedy = worst.layer.a.key, open_gates(reading, layers)
+        through = geometric_mean([step.gate for step in losers])
+        why = f"{gates_range(layers)} are shut: they let {through:.2g} through on average"
     else:
         gain = geometric_mean([step.gain for step in losers])
-        evidence["factor"] = 1 / gain
         site = _weight_site(worst, losers, reading)
-        remedy = rescale(reading, layers, gain, worst.layer.a)
+        remedy, factor = scale_up(reading, layers, gradient_gains)
+        if factor is not None:
+            evidence["factor"] = factor
         why = f"{gates_range(layers)} pass back {gain:.2g} each: their weights are too small"
     critical = -way.decades >= thresholds.vanished
     return Finding(
@@ -133,17 +144,19 @@ def exploding_gradient(reading: Reading, thresholds: Thresholds) -> Iterator[Fin
         return
     worst = max(way.steps, key=lambda step: step.gain)
     growing = [step for step in way.steps if step.gain > 1 / thresholds.unit_gain]
-    factor = geometric_mean([step.gain for step in growing]) if growing else worst.gain
     layers = [step.layer for step in growing] or [worst.layer]
+    remedy, factor = scale_down(reading, layers, gradient_gains)
+    evidence = _evidence(way, "weights", bound)
+    if factor is not None:
+        evidence["factor"] = factor
     yield Finding(
         "exploding-gradient",
         worst.layer.name if worst.layer.name in reading else worst.layer.a.key,
         "critical" if way.decades >= critical else "warning",
         f"the gradient grows {10**way.decades:,.0f}-fold from {way.layers[-1].a.module} to"
         f" {way.layers[0].a.module} ({way.decay:+.2f} decades per layer).",
-        {**_evidence(way, "weights", bound), "factor": 1 / factor},
-        f"Divide the initial weights of {weights_range(layers)} by {factor:.2g}"
-        f" ({initialisation(layers[0])} initialisation gives this), or clip the gradient's norm.",
+        evidence,
+        remedy,
         _since(reading, way, lambda d: d >= bound),
         modules=tuple(layer.name for layer in layers),
     )
@@ -294,15 +307,6 @@ def _weight_site(worst: Step, losers: Sequence[Step], reading: Reading) -> str:
     alone = len(others) == 1 or others[0] < 0.3 * others[1]
     layer = worst.layer if alone else losers[0].layer
     return layer.name if layer.name in reading else layer.a.key
-
-
-def _open(reading: Reading, layers: Sequence[Layer]) -> str:
-    scales = [reading.now(layer.z.key).rms for layer in layers if layer.z is not None]
-    large = max(scales, default=math.nan)
-    return (
-        f"Bring what feeds {gates_range(layers)} back to an rms of 1 (it is up to {large:.2g}): put"
-        f" a norm after {weights_range(layers)}, or lower the learning rate that drove it there."
-    )
 
 
 def _evidence(way: Way, cause: str, bound: float) -> dict[str, object]:

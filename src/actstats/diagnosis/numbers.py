@@ -36,8 +36,8 @@ def non_finite(reading: Reading, thresholds: Thresholds) -> Iterator[Finding]:
     where = "the backward pass" if backward else "the forward pass"
     phase = f" of {found.phase}" if found.phase != reading.phase else ""
     message = (
-        f"{stats.nan_count:,} NaN and {stats.inf_count:,} Inf among {stats.count:,} values of steps"
-        f" {found.first_step} to {found.last_step}{phase}; the first in {where} of step {step}"
+        f"{stats.nan_count:,} NaN and {stats.inf_count:,} Inf among {stats.count:,} values"
+        f"{_steps(found)}{phase}; the first in {where} of step {step}"
     )
     message += f", then at {len(broken) - 1} other sites" if len(broken) > 1 else ""
     if trend is not None:
@@ -105,6 +105,12 @@ def offenders(window: Window) -> dict[str, int]:
 
 def _is_broken(stats: TensorStats) -> bool:
     return bool(stats.nan_count or stats.posinf_count)
+
+
+def _steps(window: Window) -> str:
+    """Say which steps a window is of; nothing of one, which is named anyway."""
+    first, last = window.first_step, window.last_step
+    return "" if first == last else f" of steps {first} to {last}"
 
 
 def _first_offender(reading: Reading, broken: Mapping[str, int]) -> str:

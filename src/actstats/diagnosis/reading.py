@@ -70,6 +70,15 @@ class Reading:
         return self.windows[0].first_step if self.windows else 0
 
     @cached_property
+    def beginning(self) -> Reading | None:
+        """The first window by itself; None where the recording begins after step 0."""
+        if self.first_step or not self.windows:
+            return None
+        if len(self.windows) == 1:
+            return self
+        return Reading(Recording(self.windows[:1], self.recording.sites), self.thresholds)
+
+    @cached_property
     def _recent(self) -> list[Window]:
         """The last windows that hold the recent share of the steps, at least one."""
         wanted, held, steps = self.thresholds.recent * self.steps, [], 0

@@ -22,6 +22,7 @@ _CURABLE = frozenset(
         *("vanishing-gradient", "exploding-gradient", "exploding-activation"),
     }
 )
+NEARLY = 1.1  # times
 _BIASED = frozenset({"dead-units", "silent-units", "saturated", "input-independent"})
 Norms = Mapping[type[nn.Module], Callable[..., nn.Module]]
 _NORMS: Norms = {
@@ -30,6 +31,7 @@ _NORMS: Norms = {
     nn.Conv2d: nn.BatchNorm2d,
     nn.Conv3d: nn.BatchNorm3d,
 }
+_CHANNEL_NORMS: Norms = {kind: norm for kind, norm in _NORMS.items() if kind is not nn.Linear}
 _NORM_TYPES = (
     *(nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d),
     *(nn.LayerNorm, nn.RMSNorm, nn.GroupNorm),
@@ -105,15 +107,27 @@ def remedies_for(diagnosis: Diagnosis) -> Iterator[Remedy]:
         return
     if rules & _BIASED:
         yield Remedy("every bias 0", zero_biases)
-    scaled = next((f for f in grave if f.modules and "factor" in f.evidence), None)
+    scaled = next((f for f in grave if f.modules and _changes(f.evidence.get("factor", 1.0))), None)
     if scaled is not None:
         names, factor = scaled.modules, scaled.evidence["factor"]
         title = f"weights of {span(names)} times {factor:.2g}"
         yield Remedy(title, lambda model: scale_weights(model, names, factor))
     yield Remedy("Xavier initialisation, biases 0", lambda m: initialise(m, nn.init.xavier_normal_))
     yield Remedy("He initialisation, biases 0", lambda m: initialise(m, _he))
-    yield Remedy("BatchNorm after each Linear and Conv layer but the last", insert_norms)
+    yield Remedy(
+        "BatchNorm after each Linear and Conv layer but the last",
+        lambda model: not _has_sequences(model) and insert_norms(model),
+    )
+    yield Remedy(
+        "BatchNorm after each Conv layer but the last",
+        lambda model: _has_sequences(model) and insert_norms(model),
+    )
     yield Remedy("LayerNorm after each Linear layer but the last", insert_layer_norms)
+
+
+def _changes(factor: float) -> bool:
+    """Tell whether weights times that factor are other weights; a tenth more cures nothing."""
+    return not 1 / NEARLY <= factor <= NEARLY
 
 
 def zero_biases(model: nn.Module) -> bool:
@@ -152,9 +166,10 @@ def _he(weight: Tensor) -> object:
 def insert_norms(model: nn.Module) -> bool:
     """Put a BatchNorm after the Linear and Conv layers of each Sequential, not after the last.
 
-    Not in nets that work on sequences: their features do not stand on axis 1.
+    Not after Linear layers in nets that work on sequences: their features do not stand on axis 1,
+    where those of convolutions do.
     """
-    return not _has_sequences(model) and _insert(model, _NORMS)
+    return _insert(model, _CHANNEL_NORMS if _has_sequences(model) else _NORMS)
 
 
 def insert_layer_norms(model: nn.Module) -> bool:

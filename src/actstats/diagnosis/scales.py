@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
 import torch
 
-from actstats.activations import Activation, activation_from_key
+from actstats.activations import Activation
 from actstats.diagnosis.finding import Finding, Severity
 from actstats.diagnosis.norms import adds_to_a_stream, fitting_norm
 from actstats.diagnosis.reading import (
@@ -19,8 +19,8 @@ from actstats.diagnosis.reading import (
     is_bounded,
     span,
     spread,
-    weights_range,
 )
+from actstats.diagnosis.rescaling import Gain, scale_up, weight_gain
 from actstats.diagnosis.rule import DoesNotApply
 from actstats.diagnosis.thresholds import Thresholds
 from actstats.gains import geometric_mean
@@ -49,7 +49,7 @@ def input_independent(reading: Reading, thresholds: Thresholds) -> Iterator[Find
     judged = [s for s in sites if not math.isnan(signal(reading.now(s.key)))]
     if not judged:
         raise DoesNotApply("no layer here tells its units apart over several samples")
-    gains = _signal_gains(reading)
+    gains = signal_gains(reading)
     lost = _lost(reading, judged, thresholds)
     if all(reading.is_last(site) for site in lost):
         return  # a head may begin with a bias that outweighs all else
@@ -99,18 +99,22 @@ def _at_rest(activation: Activation) -> float:
     return float(activation.function(torch.zeros((), dtype=torch.float64)))
 
 
-def _signal_gains(reading: Reading) -> dict[str, float]:
+def signal_gains(reading: Reading) -> dict[str, Gain]:
     """Return what share of the spread over samples each layer passes on, by its site."""
     spreads = [spread(reading.now(layer.a.key)) for layer in reading.layers]
     pairs = zip(reading.layers[1:], spreads[:-1], spreads[1:], strict=True)
-    return {layer.a.key: after / before for layer, before, after in pairs if before > 0}
+    return {
+        layer.a.key: Gain(after / before, weight_gain(reading, layer))
+        for layer, before, after in pairs
+        if before > 0
+    }
 
 
 def _lost_signal(
     reading: Reading,
     site: Site,
     onward: Sequence[Site],
-    gains: dict[str, float],
+    gains: Mapping[str, Gain],
     thresholds: Thresholds,
 ) -> Finding:
     """Report a layer; as gravely as what becomes of the signal in the ones that follow it."""
@@ -118,15 +122,14 @@ def _lost_signal(
     least = min(onward, key=lambda s: signal(reading.now(s.key)))
     fraction, end = signal(stats), signal(reading.now(least.key))
     weak = _weak_layers(reading, gains, thresholds)
-    shrinking = [gains[layer.a.key] for layer in weak]
-    gain = geometric_mean(shrinking) if shrinking and min(shrinking) > 0 else 0.0
+    gain = Gain.mean([gains[layer.a.key] for layer in weak]).whole if weak else 0.0
     message = (
         f"its output hardly depends on the input: {100 * fraction:.2g} % of its mean square varies"
         " over samples, the rest is the same for all"
     )
     if least is not site:
         message += f", down to {100 * end:.2g} % at {least.module}"
-    if shrinking and gain:
+    if gain:
         message += f"; {gates_range(weak)} pass on {gain:.2g} of the spread each"
     evidence = {
         "signal_fraction": fraction,
@@ -134,10 +137,12 @@ def _lost_signal(
         "bound": thresholds.signal,
         "spread": spread(stats),
         "gain_per_layer": gain,
-        "factor": 1 / gain if gain else 1.0,
         "shrinking_layers": len(weak),
         "samples": int(stats.moments.n.min()),
     }
+    remedy, factor = scale_up(reading, weak, signal_gains) if weak else (_fed(site), None)
+    if factor is not None:
+        evidence["factor"] = factor
     since = reading.since(site.key, lambda s: signal(s) < thresholds.signal)
     return Finding(
         "input-independent",
@@ -145,21 +150,28 @@ def _lost_signal(
         "critical" if end < thresholds.lost_signal else "warning",
         message + ".",
         evidence,
-        rescale(reading, weak, gain, site),
+        remedy,
         since,
         modules=tuple(layer.name for layer in weak),
     )
 
 
-def _weak_layers(reading: Reading, gains: dict[str, float], thresholds: Thresholds) -> list[Layer]:
+def _fed(site: Site) -> str:
+    return (
+        f"Look at what feeds {site.module}: with nothing that varies coming in, its own weights are"
+        " not at fault."
+    )
+
+
+def _weak_layers(
+    reading: Reading, gains: Mapping[str, Gain], thresholds: Thresholds
+) -> list[Layer]:
     """Return the layers to blame: one that is far worse than all others, else all that shrink."""
-    weak = [
-        layer for layer in reading.layers if gains.get(layer.a.key, math.inf) < thresholds.unit_gain
-    ]
-    weak.sort(key=lambda layer: gains[layer.a.key])
-    alone = len(weak) > 1 and gains[weak[0].a.key] < ALONE * gains[weak[1].a.key]
-    kept = weak[:1] if alone else weak
-    return [layer for layer in reading.layers if layer in kept]
+    passed = {layer: gains[layer.a.key].whole for layer in reading.layers if layer.a.key in gains}
+    weak = sorted((g, i) for i, g in enumerate(passed.values()) if g < thresholds.unit_gain)
+    alone = len(weak) > 1 and weak[0][0] < ALONE * weak[1][0]
+    layers = list(passed)
+    return [layers[i] for i in sorted(i for _, i in weak[: 1 if alone else None])]
 
 
 @dataclass(frozen=True)
@@ -336,35 +348,3 @@ def _standardise(stats: TensorStats) -> str:
 def _input_severity(scale: float, offset: float, thresholds: Thresholds) -> Severity:
     far = scale >= 10 * thresholds.input_scale or offset >= 10 * thresholds.input_offset
     return "critical" if far and scale > 1 else "warning"
-
-
-# ---- remedies ------------------------------------------------------------------------------------
-
-
-def rescale(reading: Reading, layers: Sequence[Layer], gain: float, site: Site) -> str:
-    """Say by what factor the weights of some layers are too small, and what gives it."""
-    if layers and not gain:
-        return (
-            f"Initialise the weights of {weights_range(layers)} anew ({initialisation(layers[0])}):"
-            " nothing that depends on the input passes them."
-        )
-    if not layers:
-        return (
-            f"Look at what feeds {site.module}: with nothing that varies coming in, its own weights"
-            " are not at fault."
-        )
-    factor, names = 1 / gain, weights_range(layers)
-    known = initialisation(layers[0])
-    norm = fitting_norm(layers[0].z or layers[0].a, reading)
-    after = "it" if len(layers) == 1 else "them"
-    return (
-        f"Scale the initial weights of {names} by {factor:.2g} ({known} initialisation gives this)"
-        f" or put {norm} after {after}."
-    )
-
-
-def initialisation(layer: Layer) -> str:
-    """Name the initialisation that keeps the scale through a layer's activation."""
-    key = layer.a.activation
-    rectifier = key is not None and activation_from_key(key).relu_like
-    return "He" if rectifier or (key or "").startswith(("gelu", "silu")) else "Xavier"

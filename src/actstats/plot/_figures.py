@@ -10,7 +10,7 @@ from typing import Any, Literal, TypeAlias
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import CenteredNorm, LogNorm, Normalize, SymLogNorm
-from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, SymmetricalLogLocator
 from numpy.typing import NDArray
 
 from actstats.plot import _style
@@ -47,6 +47,7 @@ SHARES = frozenset(
     | {"saturated_low", "saturated_high", "gate_openness"}
 )
 SIZES = frozenset({"var", "std", "rms"})  # read by their ratios
+MOST_DECADES = 8  # that are written on an axis with 0 on it
 WIDE = 30.0  # largest over least from which on ratios are what is read
 
 
@@ -85,7 +86,11 @@ class Scale:
     def on_axis(self, axes: Axes) -> None:
         """Scale and label the y axis, on which the values are drawn already."""
         if self.kind == "symlog":
-            axes.set_yscale("symlog", linthresh=self.threshold, linscale=0.4)
+            axes.set_yscale("symlog", linthresh=self.threshold, linscale=self._around_zero)
+            locator = SymmetricalLogLocator(linthresh=self.threshold, base=10)
+            locator.set_params(numticks=MOST_DECADES)
+            axes.yaxis.set_major_locator(locator)
+            self._begin_at_zero(axes)
         elif self.kind == "log":
             axes.set_yscale("log")
             if self.high < 1000 * self.low:
@@ -98,6 +103,13 @@ class Scale:
         if self.kind != "log" and self.figure in SHARES:
             axes.yaxis.set_major_formatter(FuncFormatter(_percent))
         axes.set_ylabel(self.label)
+
+    def _begin_at_zero(self, axes: Axes) -> None:
+        """End the axis beneath 0 where no value is negative: decades of such would be empty."""
+        shown = [one.dataLim for one in axes.get_shared_y_axes().get_siblings(axes)]
+        if min(self.low, *(limits.y0 for limits in shown)) >= 0:
+            high = max(self.high, *(limits.y1 for limits in shown))
+            axes.set_ylim(-0.5 * self.threshold, high * (high / self.threshold) ** 0.04)
 
     def _write_ticks(self, axes: Axes) -> None:
         """Write plain numbers where few decades would have one power of ten or none."""
@@ -112,12 +124,18 @@ class Scale:
         if self.kind == "log":
             return LogNorm(self.low, self.high)
         if self.kind == "symlog":
-            return SymLogNorm(self.threshold, 0.4, self.low, self.high)
+            return SymLogNorm(self.threshold, self._around_zero, self.low, self.high)
         if self.figure in SHARES:
             return Normalize(0, 1 if self.high > 0.5 else max(self.high, 0.01))
         if self.is_signed:
             return CenteredNorm(0, max(-self.low, self.high))
         return Normalize(self.low, self.high)
+
+    @property
+    def _around_zero(self) -> float:
+        """Decades that the linear part about 0 is as wide as: enough to write 0 beside the rest."""
+        sides = (max(1.0, end / self.threshold) for end in (-self.low, self.high))
+        return max(0.4, 0.09 * sum(map(math.log10, sides)))
 
     @property
     def is_signed(self) -> bool:
