@@ -105,9 +105,44 @@ def test_a_ring_is_seen(tmp_path):
     assert module_map.cycle(package(tmp_path, c=late)) == []
 
 
-def test_implied_arrows_are_not_drawn():
-    edges = {("a", "b"), ("b", "c"), ("a", "c"), ("a", "d")}
-    assert module_map.not_implied(edges) == edges - {("a", "c")}
+@pytest.fixture(scope="module")
+def drawn_map():
+    figure = module_map.draw()
+    figure.draw_without_rendering()
+    return figure.axes[0]
+
+
+def words(axes):
+    """Return the names of both sides, the layers' titles and the legend, as they were placed."""
+    titles = [*axes.texts, *axes.get_legend().get_texts()]
+    return [*axes.get_xticklabels(), *axes.get_yticklabels(), *titles]
+
+
+def overlaps(texts):
+    boxes = [(text.get_text(), text.get_window_extent()) for text in texts if text.get_text()]
+    return [(a, b) for i, (a, own) in enumerate(boxes) for b, box in boxes[:i] if own.overlaps(box)]
+
+
+def test_no_word_of_the_map_lies_on_another(drawn_map):
+    assert overlaps(words(drawn_map)) == []
+    larger = [text for text in drawn_map.get_yticklabels() if not text.set_fontsize(20)]
+    assert len(overlaps(larger)) > 10
+
+
+def test_the_map_has_a_dot_for_each_import(drawn_map):
+    names = [label.get_text() for label in drawn_map.get_yticklabels()]
+    assert names == [label.get_text() for label in drawn_map.get_xticklabels()]
+    assert sorted(names) == sorted(name for _, row in module_map.stated_layers() for name in row)
+    at_once, when_called = (dots.get_offsets().astype(int) for dots in drawn_map.collections[-2:])
+    height = module_map.heights(module_map.stated_layers())
+    left = {(names[row], names[column]) for column, row in at_once if column < row}
+    assert {pair for pair in left if height[pair[0]] != height[pair[1]]} == set()
+    found = {(one.importer, one.imported) for one in module_map.imports() if one.kind == "at once"}
+    pairs = {tuple(map(module_map.part, pair)) for pair in found}
+    shown = {(names[row], names[column]) for column, row in at_once}
+    assert shown == {(a, b) for a, b in pairs if a != b and module_map.FACADE not in (a, b)}
+    doors = {(names[row], names[column]) for column, row in when_called if column < row}
+    assert {pair for pair in DOORS if module_map.FACADE not in pair} <= doors
 
 
 # ---- rules ---------------------------------------------------------------------------------------

@@ -103,6 +103,13 @@ def test_texts_without_chinese_are_named():
     assert [text for _, text in translations.untranslated(page)] == ["a new text", "a curve"]
 
 
+def test_pictures_without_chinese_labels_are_named():
+    page = nodes.section(
+        "", nodes.image(uri="_pictures/a.zh_CN.png"), nodes.image(uri="_static/zh_CN/b.png")
+    )
+    assert [image["uri"] for image in translations.without_twin(page)] == ["_static/zh_CN/b.png"]
+
+
 def link(**attributes):
     return addnodes.pending_xref(refdoc="lessons/batch-normalization", **attributes)
 

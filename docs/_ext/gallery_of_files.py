@@ -4,7 +4,10 @@
 Pictures of a script whose page is translated are written in both languages.
 """
 
+import hashlib
+import importlib.metadata
 import shutil
+from collections.abc import Iterable
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -15,6 +18,44 @@ from translations import PAGES
 SHOWN: dict[Path, set[Path]] = {}  # script: its pictures that are on the page already
 
 RUNNING = ExitStack()  # what ends with the script that is run
+
+ROOT = Path(__file__).parents[2]
+MADE_BY = ROOT / "build" / "tutorials" / "made_by.txt"
+FOLDERS = ("src", "examples", "docs/_ext")  # what the pictures and the printed lines come from
+PACKAGES = ("matplotlib", "numpy", "scikit-learn", "seaborn", "sphinx-gallery", "torch")
+
+
+def makers(root: Path = ROOT, packages: Iterable[str] = PACKAGES) -> str:
+    """Return a digest of what makes the tutorials: our sources, and the versions of others.
+
+    sphinx-gallery runs a script anew when the script changes; this also tells a change of the
+    package, whose old pictures and numbers would stay on the page.
+    """
+    digest = hashlib.sha256((root / "docs" / "conf.py").read_bytes())
+    for folder in FOLDERS:
+        for path in sorted((root / folder).rglob("*.py")):
+            digest.update(f"{path.relative_to(root)}\0".encode() + path.read_bytes())
+    for package in packages:
+        digest.update(f"{package} {importlib.metadata.version(package)}\0".encode())
+    return digest.hexdigest()
+
+
+def stale(mark: Path = MADE_BY) -> bool:
+    """Tell whether the tutorials were made by other sources than those that are here now."""
+    return not mark.exists() or mark.read_text() != makers()
+
+
+def remember_makers(app: Any, error: Exception | None, mark: Path = MADE_BY) -> None:
+    """Keep the digest after a build that ran the tutorials and finished."""
+    if error is None and app.config.sphinx_gallery_conf["plot_gallery"]:
+        mark.parent.mkdir(parents=True, exist_ok=True)
+        mark.write_text(makers())
+
+
+def setup(app: Any) -> dict[str, bool]:
+    app.add_config_value("made_by", makers(), "env")  # where it changed, all pages are read anew
+    app.connect("build-finished", remember_makers)
+    return {"parallel_read_safe": True}
 
 
 def begin_or_end(gallery_conf: dict[str, Any], script: str | None, when: str) -> None:
