@@ -67,7 +67,7 @@ def sdist_faults(names: Collection[str]) -> list[str]:
 def first_use() -> str:
     """Return the quickstart's first lines of code."""
     text = (ROOT / "docs" / "quickstart.md").read_text()
-    return re.findall(r"```\{testcode\} quickstart\n(.*?)```", text, re.DOTALL)[0]
+    return re.findall(r"```\{picture\}\n(.*?)```", text, re.DOTALL)[0]
 
 
 def use_elsewhere(wheel: Path) -> None:
