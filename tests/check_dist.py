@@ -27,7 +27,14 @@ IN_SDIST = (
         "RELEASING.md",
         "SECURITY.md",
     ),
-    *("constraints.txt", "noxfile.py", "pyproject.toml", "docs/conf.py", "examples/bn_tutorial.py"),
+    *(
+        ".github/ISSUE_TEMPLATE/config.yml",
+        "constraints.txt",
+        "noxfile.py",
+        "pyproject.toml",
+        "docs/conf.py",
+        "examples/bn_tutorial.py",
+    ),
     *("src/actstats/py.typed", "tests/conftest.py", "benchmarks/results/clinic.json"),
 )
 MADE = ("docs/tutorials/", "docs/_pictures/", "build/", "__pycache__", ".actstats-wal")
