@@ -154,13 +154,13 @@ def test_search_finds_dead_relus(opened, site):
 
 
 @pytest.mark.parametrize(
-    ("asked", "page"),
+    ("asked", "name"),
     [("死单元", "glossary"), ("批归一化", "lessons/batch-normalization"), ("饱和值", "glossary")],
 )
-def test_search_finds_chinese(opened, site, asked, page):
+def test_search_finds_chinese(opened, site, asked, name):
     browser = opened(f"zh_CN/search.html?q={quote(asked)}")
     browser.wait("return document.querySelector('#search-results p.search-summary')?.textContent")
-    wanted = f"{site}zh_CN/{page}.html"
+    wanted = f"{site}zh_CN/{name}.html"
     script = f"return ({FOUND[7:]}).some(one => one.startsWith('{wanted}'))"
     browser.wait(script)
     found = browser.run(FOUND)
