@@ -1,8 +1,9 @@
-"""The tutorials are run anew when what makes them changed, not only when a script did."""
+"""The tutorials: run anew when what makes them changed, and shown with what they wrote."""
 
 from types import SimpleNamespace
 
 import pytest
+from PIL import Image
 
 pytest.importorskip("sphinx")  # the extra `docs`, which is not there where the floor is tested
 gallery = pytest.importorskip("gallery_of_files")
@@ -53,3 +54,20 @@ def test_only_a_whole_build_that_ran_the_tutorials_makes_them_fresh(tmp_path):
     assert not gallery.stale(mark)
     mark.write_text("of other sources")
     assert gallery.stale(mark)
+
+
+def test_a_picture_is_shown_in_its_size_with_its_twin_beside_it(tmp_path):
+    made, shown = tmp_path / "made", tmp_path / "docs" / "tutorials"
+    made.mkdir()
+    shown.mkdir(parents=True)
+    for name in ("grid_tanh.png", "grid_tanh.zh_CN.png"):
+        Image.new("RGB", (40, 20)).save(made / name)
+    variables = {"image_path_iterator": iter([str(shown / "a_001.png")])}
+    text = gallery.show(made / "grid_tanh.png", variables, {"src_dir": str(tmp_path / "docs")})
+    assert text.split("\n")[1:5] == [
+        ".. image:: /tutorials/a_001.png",
+        "   :alt: grid tanh",
+        "   :class: sphx-glr-single-img",
+        "   :width: 40px",
+    ]
+    assert {path.name for path in shown.iterdir()} == {"a_001.png", "a_001.zh_CN.png"}

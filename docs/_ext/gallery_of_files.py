@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from chinese_figures import chinese_name, in_both_languages
+from PIL import Image
 from translations import PAGES
 
 SHOWN: dict[Path, set[Path]] = {}  # script: its pictures that are on the page already
@@ -109,4 +110,8 @@ def show(picture: Path, block_vars: dict[str, Any], gallery_conf: dict[str, Any]
     if chinese_name(picture).exists():
         shutil.copyfile(chinese_name(picture), chinese_name(copy))
     where, words = copy.relative_to(gallery_conf["src_dir"]), picture.stem.replace("_", " ")
-    return f"\n.. image:: /{where.as_posix()}\n   :alt: {words}\n   :class: sphx-glr-single-img\n\n"
+    with Image.open(copy) as image:
+        width = f"{image.width}px"  # an image that says its own links to its full size
+    options = {"alt": words, "class": "sphx-glr-single-img", "width": width}
+    told = "".join(f"   :{name}: {value}\n" for name, value in options.items())
+    return f"\n.. image:: /{where.as_posix()}\n{told}\n"

@@ -96,7 +96,9 @@ SMALL = """
 """Pictures whose words could not be read on a phone: wide ones that do not scroll."""
 
 
-@pytest.mark.parametrize("name", ["index", "quickstart", "lessons/batch-normalization"])
+@pytest.mark.parametrize(
+    "name", ["index", "quickstart", "lessons/batch-normalization", "tutorials/bn_tutorial"]
+)
 def test_wide_pictures_scroll_on_a_phone(opened, name):
     browser = opened(f"{name}.html", width=PHONE)
     assert browser.later(PICTURES) == []
