@@ -106,6 +106,20 @@ def test_wide_pictures_scroll_on_a_phone(opened, name):
     assert browser.run(SMALL) == []
 
 
+LINES = """
+    const high = one => one.clientHeight - 2 * parseFloat(getComputedStyle(one).paddingTop);
+    return [...document.querySelectorAll('.printed-table pre')]
+      .map(one => high(one) / one.textContent.trim().split('\\n').length);
+"""
+"""Height of a line of what was printed as a table, in pixels."""
+
+
+def test_aligned_lines_are_not_broken_on_a_phone(opened):
+    heights = opened("lessons/batch-normalization.html", width=PHONE).run(LINES)
+    assert len(heights) == 2
+    assert max(heights) < 24
+
+
 FIRST_SCREEN = """
     return [...document.querySelectorAll('.bd-article h1, .bd-article pre, .bd-article img,'
       + " .first-screen a[href='quickstart.html']")]
