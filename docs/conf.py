@@ -13,6 +13,8 @@ from sphinx.errors import ExtensionError
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE / "_ext"))
 
+import gallery_of_files  # noqa: E402 - found by the line above
+
 project = "actstats"
 author = "actstats contributors"
 copyright = "2026, actstats contributors"
@@ -30,6 +32,7 @@ extensions = [
     "sphinx_copybutton",
     "sphinx_design",
     "sphinx_gallery.gen_gallery",
+    "gallery_of_files",
     "hostile_matrix",
     "offline_inventories",
     "pictures",
@@ -141,6 +144,7 @@ sphinx_gallery_conf = {
     "image_scrapers": ("gallery_of_files.written_pictures",),
     "within_subsection_order": "FileNameSortKey",
     "abort_on_example_error": True,
+    "run_stale_examples": gallery_of_files.stale(),
     "download_all_examples": False,
     "show_memory": False,
     "write_computation_times": False,

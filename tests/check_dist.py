@@ -27,7 +27,14 @@ IN_SDIST = (
         "RELEASING.md",
         "SECURITY.md",
     ),
-    *("constraints.txt", "noxfile.py", "pyproject.toml", "docs/conf.py", "examples/bn_tutorial.py"),
+    *(
+        ".github/ISSUE_TEMPLATE/config.yml",
+        "constraints.txt",
+        "noxfile.py",
+        "pyproject.toml",
+        "docs/conf.py",
+        "examples/bn_tutorial.py",
+    ),
     *("src/actstats/py.typed", "tests/conftest.py", "benchmarks/results/clinic.json"),
 )
 MADE = ("docs/tutorials/", "docs/_pictures/", "build/", "__pycache__", ".actstats-wal")
@@ -67,7 +74,7 @@ def sdist_faults(names: Collection[str]) -> list[str]:
 def first_use() -> str:
     """Return the quickstart's first lines of code."""
     text = (ROOT / "docs" / "quickstart.md").read_text()
-    return re.findall(r"```\{testcode\} quickstart\n(.*?)```", text, re.DOTALL)[0]
+    return re.findall(r"```\{picture\}\n(.*?)```", text, re.DOTALL)[0]
 
 
 def use_elsewhere(wheel: Path) -> None:

@@ -1,4 +1,4 @@
-"""The pages say what is so: layers of the code, rules and their rates, code that runs."""
+"""The pages say what is so: rules and their rates, code that runs."""
 
 import importlib.util
 import json
@@ -9,6 +9,7 @@ from dataclasses import fields
 from pathlib import Path
 
 import pytest
+import torch
 
 import actstats
 import check_dist
@@ -28,86 +29,12 @@ def load(name):
     return module
 
 
-module_map = load("module_map")
 rule_facts = load("rule_facts")
 
 
 def code_of(page, kind):
     """Return the blocks of a page whose first line is ```{kind}."""
     return re.findall(rf"```\{{{kind}\}}.*?\n(.*?)```", (DOCS / page).read_text(), re.DOTALL)
-
-
-# ---- layers --------------------------------------------------------------------------------------
-
-# What is imported from a layer above when a function is called, and why that is so
-DOORS = {
-    ("recorder", "log"),  # log=
-    ("recorder", "distributed"),  # merge_ranks
-    ("recording", "log"),  # save
-    ("recording", "exports"),  # to_xarray
-    ("metadata", "__init__"),  # the version
-    ("exports", "__init__"),
-    ("report", "__init__"),
-    ("cli", "__init__"),  # it uses the package as a user does
-    ("pytest_plugin", "__init__"),
-}
-
-
-def test_every_module_has_its_layer():
-    parts = {module_map.part(name) for name in module_map.modules()} - {module_map.FACADE}
-    stated = [name for _, row in module_map.stated_layers() for name in row]
-    assert sorted(stated) == sorted(parts)  # and none twice
-
-
-def test_imports_point_down():
-    layers = module_map.stated_layers()
-    found = module_map.upward(module_map.imports(), module_map.heights(layers))
-    assert {row for row in found if row[2] == "at once"} == set()
-    assert {row[:2] for row in found if row[2] == "when called"} == DOORS
-
-
-def test_imports_make_no_ring():
-    assert module_map.cycle(module_map.imports()) == []
-
-
-def package(folder, **files):
-    for name, text in files.items():
-        path = folder / (name.replace("__in__", "/") + ".py")
-        path.parent.mkdir(exist_ok=True)
-        path.write_text(text)
-    return module_map.imports(folder)
-
-
-def test_an_upward_import_is_seen(tmp_path):
-    found = package(tmp_path, low="from actstats.high import x", high="", __init__="")
-    assert module_map.upward(found, {"low": 0, "high": 1}) == {("low", "high", "at once")}
-    assert module_map.upward(found, {"low": 1, "high": 0}) == set()
-
-
-def test_the_time_of_an_import_is_seen(tmp_path):
-    late = "def f():\n    from actstats.b import x\n"
-    types = "if TYPE_CHECKING:\n    import actstats.b.c\n"
-    found = package(tmp_path, a=late, b__in____init__="", b__in__c=types, __init__="")
-    assert found == [("a", "b", "when called")]
-    found = package(tmp_path, a=types)
-    assert found == [("a", "b.c", "for types")]
-
-
-def test_names_of_the_facade_are_its_own(tmp_path):
-    found = package(tmp_path, a="from actstats import b, __version__", b="", __init__="")
-    assert [row.imported for row in found] == ["__init__", "b"]
-
-
-def test_a_ring_is_seen(tmp_path):
-    a, b, c = (f"from actstats.{name} import x" for name in "bca")
-    assert module_map.cycle(package(tmp_path, a=a, b=b, c=c)) == ["a", "b", "c", "a"]
-    late = "def f():\n    from actstats.a import x\n"
-    assert module_map.cycle(package(tmp_path, c=late)) == []
-
-
-def test_implied_arrows_are_not_drawn():
-    edges = {("a", "b"), ("b", "c"), ("a", "c"), ("a", "d")}
-    assert module_map.not_implied(edges) == edges - {("a", "c")}
 
 
 # ---- rules ---------------------------------------------------------------------------------------
@@ -167,14 +94,14 @@ def test_rates_are_those_of_the_clinic(rule):
 
 
 def test_a_diagnosis_takes_ten_lines_at_most():
-    check, loop, *_ = code_of("quickstart.md", "testcode")
+    check, loop, *_ = code_of("quickstart.md", "picture")
     assert len([line for line in check.splitlines() if line.strip()]) <= 10
     assert len([line for line in loop.splitlines() if line.endswith("# new")]) <= 10
 
 
 def test_the_quickstart_runs_as_it_stands(tmp_path):
     """In an interpreter of its own that has only what the block itself says."""
-    code = code_of("quickstart.md", "testcode")[0]
+    code = code_of("quickstart.md", "picture")[0]
     assert code == check_dist.first_use()
     done = subprocess.run(
         [sys.executable, "-W", "error", "-c", f"import torch; torch.manual_seed(0)\n{code}"],
@@ -184,8 +111,18 @@ def test_the_quickstart_runs_as_it_stands(tmp_path):
         timeout=300,
     )
     assert done.returncode == 0, done.stderr
-    assert "CRITICAL dead-units at act3" in done.stdout
-    assert "Tried on a copy:" in done.stdout
+    for told in ("CRITICAL dead-units at act3", "\n  -> ", "\n  | dead-units at act4, act5, act6"):
+        assert told in done.stdout  # what the page explains
+    for told in ("INFO ", "Not judged: ", "Tried on a copy:", "nothing alarming is left"):
+        assert told in done.stdout
+
+
+def test_the_loss_of_a_classifier_is_one_that_check_takes():
+    (code,) = re.findall(r"`(lambda model, batch: [^`]+)`", (DOCS / "quickstart.md").read_text())
+    loss_fn = eval(code, {"torch": torch})
+    model = actstats.make_mlp(8, [16] * 2, 3, activation="relu")
+    batch = torch.randn(64, 8), torch.randint(3, (64,))
+    assert actstats.check(model, batch, loss_fn).ok
 
 
 def test_moves_from_other_tools_run(tmp_path, monkeypatch):
@@ -208,8 +145,6 @@ def test_moves_from_other_tools_run(tmp_path, monkeypatch):
 
 def test_near_zero_is_fastais(tmp_path):
     """Its share of values up to 0.05, where the recorder was given that edge, is exact."""
-    import torch
-
     edges = {"*": [-100.0, 0.05000001, 100.0]}
     a = torch.relu(torch.randn(500, 8, generator=torch.Generator().manual_seed(0)))
     net = torch.nn.Sequential(torch.nn.ReLU())
@@ -218,33 +153,3 @@ def test_near_zero_is_fastais(tmp_path):
         recorder.step()
     counts, _ = recorder["0"].histogram()
     assert counts[0] / a.numel() == ((a <= 0.05).sum() / a.numel()).item()
-
-
-# ---- release -------------------------------------------------------------------------------------
-
-
-def test_the_citation_is_of_this_version():
-    text = (ROOT / "CITATION.cff").read_text()
-    assert re.search(r"^version: (.+)$", text, re.MULTILINE)[1] == actstats.__version__
-
-
-def test_a_wheel_is_checked_for_what_it_lacks_and_has_too_much():
-    info = {f"torch_actstats-1.dist-info/{n}" for n in ("entry_points.txt", "licenses/LICENSE")}
-    wanted = {"actstats/__init__.py", "actstats/py.typed"}
-    assert check_dist.wheel_faults(wanted | info, wanted) == []
-    lost = check_dist.wheel_faults({"actstats/__init__.py", "tests/x.py", *info}, wanted)
-    assert lost == ["not in the wheel: actstats/py.typed", "strange in the wheel: tests/x.py"]
-    (lack,) = check_dist.wheel_faults(wanted | set(sorted(info)[:1]), wanted)
-    assert lack == "not in the wheel: licenses/LICENSE"
-
-
-def test_an_sdist_is_checked_for_what_it_lacks_and_has_too_much():
-    whole = set(check_dist.IN_SDIST)
-    assert check_dist.sdist_faults(whole) == []
-    assert check_dist.sdist_faults(whole - {"LICENSE"}) == ["not in the sdist: LICENSE"]
-    made = check_dist.sdist_faults(whole | {"docs/_pictures/a.png"})
-    assert made == ["made, and in the sdist: docs/_pictures/a.png"]
-
-
-def test_the_package_has_templates_beside_its_code():
-    assert {"actstats/py.typed", "actstats/report/templates/page.html"} <= check_dist.sources()

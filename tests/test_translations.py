@@ -103,6 +103,13 @@ def test_texts_without_chinese_are_named():
     assert [text for _, text in translations.untranslated(page)] == ["a new text", "a curve"]
 
 
+def test_pictures_without_chinese_labels_are_named():
+    page = nodes.section(
+        "", nodes.image(uri="_pictures/a.zh_CN.png"), nodes.image(uri="a.zh_CN.d/b.png")
+    )
+    assert [image["uri"] for image in translations.without_twin(page)] == ["a.zh_CN.d/b.png"]
+
+
 def link(**attributes):
     return addnodes.pending_xref(refdoc="lessons/batch-normalization", **attributes)
 
@@ -121,7 +128,7 @@ def test_labels_are_said_in_chinese():
     assert in_chinese("steps 1,110–1,119, train   loss plain 565.4, batch norm 253.7") == (
         "第 1,110–1,119 步，训练   损失 普通网络 565.4，批归一化 253.7"
     )
-    assert in_chinese("100 %\nat −0.2") == "100 %\n在 −0.2"
+    assert in_chinese("100 %\nat −0.2") == "100 %\n为 −0.2"
     for same in ("act3", "tanh", "−0.2", r"$\mathdefault{10^{-8}}$", "a = φ(z)", ""):
         assert in_chinese(same) == same
 

@@ -33,11 +33,13 @@ LABELS = {
     rf"({NUMBER}) to train on": r"\1 个训练点",
     rf"({NUMBER}) to test on": r"\1 个测试点",
     r"test points": "测试点",
+    r"root mean square": "均方根",
     r"rms of the gradient": "梯度的均方根",
     r"90 % of the windows": "90 % 的窗口",
     r"mean squared error": "均方误差",
     r"always the mean": "始终预测均值",
     r"before training": "训练前",
+    r"my model": "我的模型",
     r"epochs trained": "已训练的轮数",
     r"signal fraction": "信号占比",
     r"linear output": "线性输出",
@@ -59,7 +61,7 @@ LABELS = {
     r"gain": "增益",
     r"step": "步",
     r"sat": "饱和",
-    r"at": "在",
+    r"at": "为",
     r", (?=[\u4e00-\u9fff])": "，",
 }
 KEPT = re.compile(r"(?i)(?:fc|bn|act)\d+|tanh|relu|\$.*\$")  # names, functions, formulas

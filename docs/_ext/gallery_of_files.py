@@ -4,17 +4,59 @@
 Pictures of a script whose page is translated are written in both languages.
 """
 
+import hashlib
+import importlib.metadata
 import shutil
+from collections.abc import Iterable
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 from chinese_figures import chinese_name, in_both_languages
+from PIL import Image
 from translations import PAGES
 
 SHOWN: dict[Path, set[Path]] = {}  # script: its pictures that are on the page already
 
 RUNNING = ExitStack()  # what ends with the script that is run
+
+ROOT = Path(__file__).parents[2]
+MADE_BY = ROOT / "build" / "tutorials" / "made_by.txt"
+FOLDERS = ("src", "examples", "docs/_ext")  # what the pictures and the printed lines come from
+PACKAGES = ("matplotlib", "numpy", "scikit-learn", "seaborn", "sphinx-gallery", "torch")
+
+
+def makers(root: Path = ROOT, packages: Iterable[str] = PACKAGES) -> str:
+    """Return a digest of what makes the tutorials: our sources, and the versions of others.
+
+    sphinx-gallery runs a script anew when the script changes; this also tells a change of the
+    package, whose old pictures and numbers would stay on the page.
+    """
+    digest = hashlib.sha256((root / "docs" / "conf.py").read_bytes())
+    for folder in FOLDERS:
+        for path in sorted((root / folder).rglob("*.py")):
+            digest.update(f"{path.relative_to(root)}\0".encode() + path.read_bytes())
+    for package in packages:
+        digest.update(f"{package} {importlib.metadata.version(package)}\0".encode())
+    return digest.hexdigest()
+
+
+def stale(mark: Path = MADE_BY) -> bool:
+    """Tell whether the tutorials were made by other sources than those that are here now."""
+    return not mark.exists() or mark.read_text() != makers()
+
+
+def remember_makers(app: Any, error: Exception | None, mark: Path = MADE_BY) -> None:
+    """Keep the digest after a build that ran the tutorials and finished."""
+    if error is None and app.config.sphinx_gallery_conf["plot_gallery"]:
+        mark.parent.mkdir(parents=True, exist_ok=True)
+        mark.write_text(makers())
+
+
+def setup(app: Any) -> dict[str, bool]:
+    app.add_config_value("made_by", makers(), "env")  # where it changed, all pages are read anew
+    app.connect("build-finished", remember_makers)
+    return {"parallel_read_safe": True}
 
 
 def begin_or_end(gallery_conf: dict[str, Any], script: str | None, when: str) -> None:
@@ -68,4 +110,8 @@ def show(picture: Path, block_vars: dict[str, Any], gallery_conf: dict[str, Any]
     if chinese_name(picture).exists():
         shutil.copyfile(chinese_name(picture), chinese_name(copy))
     where, words = copy.relative_to(gallery_conf["src_dir"]), picture.stem.replace("_", " ")
-    return f"\n.. image:: /{where.as_posix()}\n   :alt: {words}\n   :class: sphx-glr-single-img\n\n"
+    with Image.open(copy) as image:
+        width = f"{image.width}px"  # an image that says its own links to its full size
+    options = {"alt": words, "class": "sphx-glr-single-img", "width": width}
+    told = "".join(f"   :{name}: {value}\n" for name, value in options.items())
+    return f"\n.. image:: /{where.as_posix()}\n{told}\n"

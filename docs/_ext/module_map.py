@@ -128,54 +128,80 @@ def cycle(found: Sequence[Import]) -> list[str]:
     return next((rings for name in sorted(after) if (rings := ring(name, []))), [])
 
 
-def not_implied(edges: set[tuple[str, str]]) -> set[tuple[str, str]]:
-    """Leave out what follows from others: a to c, where a imports b and b, in the end, c."""
+def ordered(layers: Sequence[tuple[str, tuple[str, ...]]], found: Sequence[Import]) -> list[str]:
+    """Return the parts from the top down; in a layer, each before those that it imports."""
     after: dict[str, set[str]] = {}
-    for a, b in edges:
-        after.setdefault(a, set()).add(b)
+    for one in found:
+        if one.kind == "at once":
+            after.setdefault(part(one.importer), set()).add(part(one.imported))
 
-    def reach(name: str) -> set[str]:
-        found = set(after.get(name, ()))
-        return found.union(*map(reach, found))
+    def below(name: str) -> set[str]:
+        """Return all that follows from a part: fewer than from any that imports it."""
+        seen, ahead = {name}, [name]
+        while ahead:
+            new = after.get(ahead.pop(), set()) - seen
+            seen |= new
+            ahead += new
+        return seen
 
-    return {(a, b) for a, b in edges if not any(b in reach(c) for c in after[a] - {b})}
+    return [
+        name for _, row in layers[::-1] for name in sorted(row, key=lambda n: (-len(below(n)), n))
+    ]
+
+
+MARKS: dict[Kind, dict[str, str]] = {
+    "at once": {"color": "#0173B2"},
+    "when called": {"facecolors": "none", "edgecolors": "#DE8F05"},
+}
+LABELS = {"at once": "imports it when it is imported", "when called": "only when it is called"}
 
 
 def draw() -> Any:
-    """Draw the layers and what they import at once: a line goes from the importer down."""
+    """Draw who imports whom: a row for each part, and a dot in the column of what it imports."""
     from matplotlib.figure import Figure
 
     layers, found = stated_layers(), imports()
-    figure = Figure(figsize=(10, 9), layout="constrained")
+    names = ordered(layers, found)
+    figure = Figure(figsize=(11.5, 10.5), layout="constrained")
     axes = figure.subplots()
-    place = {name: (x, y) for y, (_, row) in enumerate(layers) for x, name in _spread(row)}
-    edges = {(part(one.importer), part(one.imported)) for one in found if _drawn(one, place)}
-    for a, b in sorted(not_implied(edges)):
-        _line(axes, place[a], place[b])
-    for name, (x, y) in place.items():
-        box = {"boxstyle": "round,pad=0.35", "fc": "white", "ec": "#0173B2"}
-        axes.text(x, y, name, ha="center", va="center", fontsize=9, family="monospace", bbox=box)
-    for y, (title, _) in enumerate(layers):
-        axes.text(-0.02, y, title, ha="right", va="center", fontsize=10, color="#555555")
-    axes.set(xlim=(-0.12, 1.02), ylim=(-0.5, len(layers) - 0.5))
-    axes.axis("off")
+    _blocks(axes, layers, len(names))
+    for kind, style in MARKS.items():
+        places = _places(found, names, kind)
+        axes.scatter(*zip(*places, strict=True), s=26, **style, label=LABELS[kind], zorder=3)
+    letters = {"fontsize": 8.5, "family": "monospace"}
+    axes.set_yticks(range(len(names)), names, **letters)
+    axes.set_xticks(range(len(names)), names, rotation=90, **letters)
+    axes.tick_params(which="both", length=0, labelbottom=False, labeltop=True)
+    axes.set(xlim=(-0.5, len(names) - 0.5), ylim=(len(names) - 0.5, -0.5))
+    axes.legend(loc="lower left", fontsize=10)
+    axes.spines[:].set_visible(False)
     return figure
 
 
-def _spread(row: Sequence[str]) -> list[tuple[float, str]]:
-    """Place a row's boxes side by side, each as wide as its name."""
-    widths = [len(name) + 4 for name in row]
-    total, ends = sum(widths), [sum(widths[: i + 1]) for i in range(len(widths))]
-    return [((end - w / 2) / total, n) for end, w, n in zip(ends, widths, row, strict=True)]
+def _places(found: Sequence[Import], names: Sequence[str], kind: Kind) -> list[tuple[int, int]]:
+    """Return (column, row) of what one part imports of another; the facade has no row."""
+    pairs = _pairs(found, kind)
+    if kind == "when called":
+        pairs -= _pairs(found, "at once")
+    known = {name: place for place, name in enumerate(names)}
+    return sorted((known[a], known[b]) for a, b in pairs if a != b and {a, b} <= set(known))
 
 
-def _drawn(one: Import, place: Mapping[str, Any]) -> bool:
-    ends = (part(one.importer), part(one.imported))
-    return one.kind == "at once" and ends[0] != ends[1] and all(end in place for end in ends)
+def _pairs(found: Sequence[Import], kind: Kind) -> set[tuple[str, str]]:
+    return {(part(one.imported), part(one.importer)) for one in found if one.kind == kind}
 
 
-def _line(axes: Any, start: tuple[float, float], end: tuple[float, float]) -> None:
-    bend = 0.25 if start[1] == end[1] else 0.0  # inside a layer: an arc over the boxes between
-    style = {"arrowstyle": "-|>", "color": "#888888", "lw": 0.8, "alpha": 0.8, "shrinkB": 13}
-    style["connectionstyle"] = f"arc3,rad={bend}"
-    axes.annotate("", xy=end, xytext=start, arrowprops=style)
+def _blocks(axes: Any, layers: Sequence[tuple[str, tuple[str, ...]]], count: int) -> None:
+    """Shade the layers: the row of each, and on the diagonal what it imports of its own."""
+    axes.set_facecolor("white")
+    axes.set_xticks([place - 0.5 for place in range(count)], minor=True)
+    axes.set_yticks([place - 0.5 for place in range(count)], minor=True)
+    axes.grid(which="minor", color="#eeeeee", lw=0.5)
+    start = -0.5
+    for title, row in layers[::-1]:
+        end = start + len(row)
+        axes.fill_between([start, end], start, end, color="#0173B2", alpha=0.13, lw=0)
+        axes.axhline(end, color="#999999", lw=0.8)
+        axes.axvline(end, color="#999999", lw=0.8)
+        axes.text(count - 0.2, (start + end) / 2, title, va="center", fontsize=10, color="#555555")
+        start = end

@@ -32,7 +32,8 @@ class Picture(SphinxDirective):
     """``{picture} name`` shows the figure, or the file, that the last line gives.
 
     Wants ``:alt:`` then, what it shows in words. Without a name only code runs. ``:hide-code:``
-    leaves the code out of the page.
+    leaves the code out of the page. ``:table:`` says that the lines that are printed align, so that
+    a narrow page scrolls them and does not break them.
     """
 
     has_content = True
@@ -40,6 +41,7 @@ class Picture(SphinxDirective):
     option_spec: ClassVar[dict[str, Any]] = {
         "alt": directives.unchanged_required,
         "hide-code": directives.flag,
+        "table": directives.flag,
     }
 
     def run(self) -> list[nodes.Node]:
@@ -49,7 +51,8 @@ class Picture(SphinxDirective):
         if "hide-code" not in self.options:
             shown.append(nodes.literal_block(code, code, language="python"))
         if printed:
-            shown.append(nodes.literal_block(printed, printed, language="none"))
+            classes = ["printed-table"] if "table" in self.options else []
+            shown.append(nodes.literal_block(printed, printed, language="none", classes=classes))
         if picture:
             image = nodes.image(uri=f"/{FOLDER}/{picture}", alt=self.options["alt"])
             image["width"] = self._width(picture)

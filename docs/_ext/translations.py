@@ -94,6 +94,9 @@ def tell_untranslated(app: Sphinx, doctree: nodes.document) -> None:
         for node, text in untranslated(doctree):
             told = "no Chinese for %r: see Contributing, translations"
             logger.warning(told, text, location=node, type="translation")
+        for node in without_twin(doctree):
+            told = "no picture with Chinese labels beside %s: build the English pages first"
+            logger.warning(told, node["uri"], location=node, type="translation")
 
 
 def untranslated(doctree: nodes.document) -> Iterator[tuple[nodes.Element, str]]:
@@ -104,6 +107,13 @@ def untranslated(doctree: nodes.document) -> Iterator[tuple[nodes.Element, str]]
                 yield node, node.get("alt", "")
         elif node.get("translated") is False:
             yield node, node.astext()
+
+
+def without_twin(doctree: nodes.document) -> Iterator[nodes.image]:
+    """Yield the pictures of which Sphinx found none with Chinese labels and shows the English."""
+    for image in doctree.findall(nodes.image):
+        if f".{CHINESE}." not in Path(image["uri"]).name:
+            yield image
 
 
 # ---- the switch ----------------------------------------------------------------------------------

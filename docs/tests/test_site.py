@@ -1,11 +1,14 @@
 """The site in a browser: each page opens whole and fits a phone; search finds; themes are read."""
 
+from urllib.parse import quote
+
 import pytest
 
 PHONE = 390  # CSS pixels
 READ = (  # a page of each kind
     *("index", "quickstart", "lessons/batch-normalization", "symptoms/dead-relus"),
     *("rules/dead-units", "explanation/peers", "api/recorder", "tutorials/digits"),
+    *("zh_CN/index", "zh_CN/quickstart", "zh_CN/glossary", "zh_CN/lessons/batch-normalization"),
 )
 
 PICTURES = """
@@ -85,6 +88,55 @@ def test_page_opens_whole_and_fits_a_phone(opened, site, page):
     assert browser.run(TOO_WIDE) == []
 
 
+SMALL = """
+    return [...document.querySelectorAll('.bd-article a.image-reference > img')]
+      .filter(one => one.naturalWidth >= 720 && one.getBoundingClientRect().width < 700)
+      .map(one => one.outerHTML);
+"""
+"""Pictures whose words could not be read on a phone: wide ones that do not scroll."""
+
+
+@pytest.mark.parametrize(
+    "name", ["index", "quickstart", "lessons/batch-normalization", "tutorials/bn_tutorial"]
+)
+def test_wide_pictures_scroll_on_a_phone(opened, name):
+    browser = opened(f"{name}.html", width=PHONE)
+    assert browser.later(PICTURES) == []
+    assert browser.all(".bd-article a.image-reference > img")
+    assert browser.run(SMALL) == []
+
+
+LINES = """
+    const high = one => one.clientHeight - 2 * parseFloat(getComputedStyle(one).paddingTop);
+    return [...document.querySelectorAll('.printed-table pre')]
+      .map(one => high(one) / one.textContent.trim().split('\\n').length);
+"""
+"""Height of a line of what was printed as a table, in pixels."""
+
+
+def test_aligned_lines_are_not_broken_on_a_phone(opened):
+    heights = opened("lessons/batch-normalization.html", width=PHONE).run(LINES)
+    assert len(heights) == 2
+    assert max(heights) < 24
+
+
+FIRST_SCREEN = """
+    return [...document.querySelectorAll('.bd-article h1, .bd-article pre, .bd-article img,'
+      + " .first-screen a[href='quickstart.html']")]
+      .filter(one => one.getBoundingClientRect().top < innerHeight - 40)
+      .map(one => one.tagName + (one.tagName === 'PRE' ? ' ' + one.textContent.trim() : ''));
+"""
+
+
+def test_the_front_page_tells_on_one_screen_what_this_is(opened):
+    browser = opened("index.html")
+    browser.wait("return innerHeight === 800")
+    shown = browser.run(FIRST_SCREEN)
+    assert {"H1", "A", "IMG"} <= set(shown)  # the way on, and what comes of it
+    for told in ("with ActivationRecorder(", "CRITICAL", "pip install ."):
+        assert any(told in one for one in shown), told
+
+
 def test_faults_of_a_page_are_seen(opened):
     browser = opened("index.html", width=PHONE)
     add = "document.querySelector('.bd-article').insertAdjacentHTML('beforeend', arguments[0])"
@@ -115,6 +167,32 @@ def test_search_finds_dead_relus(opened, site):
     browser.run("arguments[0].click()", browser.all("#search-results li a")[place])
     browser.wait(f"return location.href.startsWith('{wanted}')")
     assert "relus are dead" in browser.wait(PAGE)
+
+
+@pytest.mark.parametrize(
+    ("asked", "name"),
+    [("死单元", "glossary"), ("批归一化", "lessons/batch-normalization"), ("饱和值", "glossary")],
+)
+def test_search_finds_chinese(opened, site, asked, name):
+    browser = opened(f"zh_CN/search.html?q={quote(asked)}")
+    browser.wait("return document.querySelector('#search-results p.search-summary')?.textContent")
+    wanted = f"{site}zh_CN/{name}.html"
+    script = f"return ({FOUND[7:]}).some(one => one.startsWith('{wanted}'))"
+    browser.wait(script)
+    found = browser.run(FOUND)
+    assert [one for one in found if not one.startswith(f"{site}zh_CN/")] == []
+    shown = f"return document.querySelector('.bd-article').textContent.includes('{asked}')"
+    (place,) = [i for i, link in enumerate(found) if link.startswith(wanted)][:1]
+    browser.run("arguments[0].click()", browser.all("#search-results li a")[place])
+    browser.wait(f"return location.href.startsWith('{wanted}')")
+    assert browser.wait(shown)
+
+
+def test_search_in_chinese_says_when_it_finds_nothing(opened):
+    browser = opened(f"zh_CN/search.html?q={quote('量子香蕉')}")
+    told = "return document.querySelector('#search-results p.search-summary')?.textContent"
+    assert browser.wait(told)
+    assert browser.run(FOUND) == []
 
 
 def test_search_says_when_it_finds_nothing(opened):
