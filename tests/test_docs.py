@@ -118,7 +118,7 @@ def test_the_quickstart_runs_as_it_stands(tmp_path):
 
 
 def test_the_loss_of_a_classifier_is_one_that_check_takes():
-    (code,) = re.findall(r"`(lambda model, batch: [^`]+)`", (DOCS / "quickstart.md").read_text())
+    (code,) = re.findall(r"`loss_fn = ([^`]+)`", (DOCS / "quickstart.md").read_text())
     loss_fn = eval(code, {"torch": torch})
     model = actstats.make_mlp(8, [16] * 2, 3, activation="relu")
     batch = torch.randn(64, 8), torch.randint(3, (64,))
