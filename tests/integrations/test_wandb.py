@@ -6,6 +6,7 @@ import struct
 import sys
 from contextlib import closing
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -145,10 +146,39 @@ def test_wandb_gets_rows_of_our_own_where_it_is_asked(run):
         assert [row["actstats/step"] for row in found if tag in row] == list(steps)
 
 
-def test_wandb_says_where_all_is_in_one_row(run, caplog):
-    recorded(WandbFeed(run, findings=False, strict=True), steps=20)
-    assert "in one row, since the run has no other: log to it too" in caplog.text
-    assert [row["actstats/step"] for row in rows(run)] == [19]
+def test_wandb_says_where_much_is_in_one_row(run, caplog):
+    recorded(WandbFeed(run, findings=False, strict=True), steps=40)
+    (told,) = [r.getMessage() for r in caplog.records if "one row for what was sent" in r.message]
+    assert "WandbFeed(own_rows=True)" in told
+    assert [row["actstats/step"] for row in rows(run)] == [39]
+
+
+def test_wandb_of_several_processes_gets_a_row_for_each_sending():
+    pytest.importorskip("wandb", reason="pip install wandb")
+    run = SharedRun()
+    recorded(WandbFeed(run, findings=False, strict=True))
+    assert all(commit for _, commit in run.rows)
+    assert [row["actstats/step"] for row, _ in run.rows] == [1, 3, 3, 5]  # 3: both phases
+
+
+class SharedRun:
+    """A run of `mode="shared"`, which needs W&B's server: no step, and rows by `commit` alone."""
+
+    id = "shared"
+    settings = SimpleNamespace(mode="shared")
+
+    def __init__(self):
+        self.rows = []
+
+    @property
+    def step(self):
+        raise RuntimeError("a shared run has no step")
+
+    def define_metric(self, name, step_metric):
+        assert (name, step_metric) == ("actstats/*", "actstats/step")
+
+    def log(self, values, commit):
+        self.rows.append((values, commit))
 
 
 def test_another_recorder_takes_the_open_row_over(run):

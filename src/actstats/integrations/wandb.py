@@ -14,7 +14,7 @@ from actstats.shared import logger
 __all__ = ["TrackioFeed", "WandbFeed"]
 
 MOST_BINS = 512  # of a histogram that W&B and Trackio take
-MOST_IN_ONE = 8  # sendings in a run's only row, before it is said
+MANY_IN_ONE = 16  # sendings in one row, when it is said
 
 
 class WandbFeed(Feed):
@@ -23,8 +23,9 @@ class WandbFeed(Feed):
     They have a step axis of their own, ``actstats/step``, and go into the row of the run that is
     open, beside what you log yourself. W&B's rows only go forward, so no row is begun here: none of
     yours is ever refused, whatever its ``step=`` counts. Where you log less often than is sent, a
-    row holds all windows since it began, merged, which is exact. Histograms have at most 512 bins,
-    the finest that fit; their counts are exact.
+    row holds all windows since it began, merged, which is exact. A run of ``mode="shared"`` has no
+    steps, and each sending is a row. Histograms have at most 512 bins, the finest that fit; their
+    counts are exact.
 
     Parameters
     ----------
@@ -52,7 +53,8 @@ class WandbFeed(Feed):
         self._defined: Any = None  # the run that knows our axis
         self._row: tuple[Any, int] | None = None  # of the run, that was sent to
         self._held: dict[str, Window] = {}  # what it holds, by phase
-        self._rows = self._sendings = 0
+        self._sendings = 0  # in that row
+        self._told = False
 
     def open(self, step: int) -> None:
         """Begin with another recorder, whose windows are not merged with those of the last."""
@@ -61,39 +63,40 @@ class WandbFeed(Feed):
     def _send_window(self, window: Window) -> None:
         """Send a window, and with it what the row holds of its phase, in whose place it goes."""
         run = self._active()
+        if _is_shared(run):
+            super()._send_window(window)
+            return
         if self._own_rows and self._row == (run.id, run.step) and self._is_later(window):
             run.log({}, commit=True)
         if self._row != (run.id, run.step):
-            self._row, self._held = (run.id, run.step), {}
-            self._rows += 1
+            self._row, self._held, self._sendings = (run.id, run.step), {}, 0
         held = self._held.get(window.phase)
         if held is not None and held.last_step <= window.first_step:
             window = Window.sum([held, window])
         self._held[window.phase] = window
-        self._sendings += 1
         super()._send_window(window)
+        self._sendings += 1
+        if self._sendings == MANY_IN_ONE and not self._told:
+            self._told = True
+            logger.warning(
+                "W&B has one row for what was sent %d times, as the last of yours is so long ago: "
+                "it keeps their sum. Log to the run more often, or begin rows by "
+                "WandbFeed(own_rows=True).",
+                self._sendings,
+            )
 
     def _is_later(self, window: Window) -> bool:
         return all(held.last_step != window.last_step for held in self._held.values())
 
     def send(self, packet: Packet) -> None:
-        """Log a packet into the open row."""
+        """Log a packet into the open row, or as a row where rows are of several processes."""
         run = self._active()
         step = f"{self.prefix}/step"
         if run is not self._defined:
             run.define_metric(f"{self.prefix}/*", step_metric=step)
             self._defined = run
         values = {step: packet.step, **_values(self, packet, self._wandb.Histogram)}
-        run.log(values, commit=False)
-
-    def flush(self) -> None:
-        """Say so where all is in one row, since nothing else is logged to the run."""
-        if self._rows == 1 and self._sendings > MOST_IN_ONE and self._held:
-            logger.warning(
-                "W&B holds what was sent %d times in one row, since the run has no other: log to "
-                "it too, or begin rows by WandbFeed(own_rows=True).",
-                self._sendings,
-            )
+        run.log(values, commit=_is_shared(run))
 
     def _active(self) -> Any:
         run = self._given if self._given is not None else self._wandb.run
@@ -142,6 +145,11 @@ def _values(feed: Feed, packet: Packet, histogram: Any) -> dict[str, Any]:
     if packet.findings:
         values[f"{feed.prefix}/findings"] = packet.findings
     return values
+
+
+def _is_shared(run: Any) -> bool:
+    """Tell whether several processes write the run: it has no step, and refuses no row."""
+    return run.settings.mode == "shared"
 
 
 def _wandb() -> Any:
