@@ -185,7 +185,8 @@ def written(folder, name, capsys):
     result = json.loads((folder / f"{name}.json").read_text())
     assert {"benchmark", "machine", "options", "absent"} <= set(result)
     assert {"date", "processor", "cores", "versions"} <= set(result["machine"])
-    assert result["machine"]["versions"]["torch"] == torch.__version__
+    told, runs = result["machine"]["versions"]["torch"], torch.__version__
+    assert told.partition("+")[0] == runs.partition("+")[0]  # the index leaves out which build
     assert (folder / f"{name}.png").stat().st_size > 1000
     printed = capsys.readouterr().out
     assert (folder / f"{name}.md").read_text() in printed

@@ -641,6 +641,27 @@ def test_attaching_after_the_first_call_is_said(case, caplog):
     assert "not seen" not in str(recorder.summary())
 
 
+def test_a_reset_forgets_what_ran_without_hooks_once():
+    net, x = chain(), torch.randn(5, 3)
+    recorder = ActivationRecorder(net, strict=True)
+    with recorder:
+        net(x)
+    call = compile_whole(net)
+    call(x)
+    with recorder:
+        recorder.reset()
+        call(x)
+        assert "not seen" in str(recorder.summary())  # as before: it still runs without hooks
+        torch.compiler.reset()
+        call(x)
+        assert "not seen" not in str(recorder.summary())
+        for calls in (0, 1, 2):
+            recorder.reset()
+            for _ in range(calls):
+                call(x)
+            assert "not seen" not in str(recorder.summary())
+
+
 @pytest.mark.hostile(1)
 def test_attaching_again_after_a_call_without_hooks_is_said(caplog):
     net = chain()

@@ -10,6 +10,7 @@ import pickle
 import threading
 import tracemalloc
 import weakref
+from contextlib import ExitStack, nullcontext
 
 import numpy as np
 import pytest
@@ -1084,6 +1085,41 @@ def test_a_mask_serves_z_and_output_of_a_call_outside_the_models_forward():
     assert recorder["act"].judged.seen.tolist() == [2, 2, 2]
 
 
+class Raises(Encoder):
+    def forward(self, x):
+        x = self.encode(x)
+        if self.training:
+            raise ArithmeticError
+        return x
+
+
+@pytest.mark.hostile(57)
+@pytest.mark.parametrize("way", ["encode", "__call__"])
+def test_a_mask_goes_with_the_forward_that_raised(way):
+    net = Raises()
+    with ActivationRecorder(net, include="enc") as recorder:
+        recorder.mask(torch.tensor([True, False, False]))
+        with pytest.raises(ArithmeticError):
+            net(torch.randn(3, 3))
+        getattr(net.eval(), way)(torch.randn(3, 3))
+    counts = [recorder.select(phase=phase)["enc"].count for phase in ("train", "eval")]
+    assert counts == [6, 9]
+
+
+@pytest.mark.hostile(57)
+@pytest.mark.parametrize("way", ["encode", "__call__"])
+def test_a_mask_given_after_a_forward_that_raised_serves_the_next_one(way):
+    net = Raises()
+    with ActivationRecorder(net, include="enc") as recorder:
+        with pytest.raises(ArithmeticError):
+            net(torch.randn(3, 3))
+        recorder.mask(torch.tensor([True, False, False]))
+        for _ in range(2):
+            getattr(net.eval(), way)(torch.randn(3, 3))
+    counts = [recorder.select(phase=phase)["enc"].count for phase in ("train", "eval")]
+    assert counts == [9, 6 + 9]
+
+
 def test_a_mask_never_covers_the_units():
     net = nn.Sequential(nn.Linear(6, 7))
     with ActivationRecorder(net) as recorder:
@@ -1336,15 +1372,57 @@ def test_an_interrupt_while_functions_come_into_view_or_go_loses_none_later(
     assert recorder["(root).relu()"].calls == 2
 
 
-def test_functions_are_seen_again_after_a_mode_of_the_users_was_left_by_an_interrupt():
+@pytest.mark.hostile(57)
+@pytest.mark.parametrize("then", ["step", "forward", "forward under a mode", "detach"])
+@pytest.mark.parametrize("modes", [1, 2, 3])
+def test_functions_are_seen_again_after_modes_of_the_users_were_left_by_an_interrupt(modes, then):
+    net, x = Functional(), torch.randn(2, 2)
+    users = [BaseTorchFunctionMode() for _ in range(modes)]
+    with ActivationRecorder(net, functional=True, strict=True) as recorder:
+        blocks = ExitStack()
+        for mode in users:
+            blocks.enter_context(mode)
+        with pytest.raises(KeyboardInterrupt), blocks:
+            net(x, stop=True)  # what the innermost block's end pops is the recorder's
+        assert torch.overrides._get_current_function_mode_stack() == users[:1]
+        if then == "step":
+            recorder.step()
+            assert torch.overrides._get_current_function_mode_stack() == []
+        elif then == "detach":
+            recorder.detach()
+            assert torch.overrides._get_current_function_mode_stack() == []
+            recorder.attach()
+        with users[0] if then == "forward under a mode" else nullcontext():
+            net(x)
+        assert torch.overrides._get_current_function_mode_stack() == []
+    assert recorder["(root).relu()"].calls == 1
+
+
+@pytest.mark.parametrize("mode", [nullcontext, BaseTorchFunctionMode])
+def test_a_device_that_was_left_by_an_interrupt_is_in_force_no_longer(mode):
     net, x = Functional(), torch.randn(2, 2)
     with ActivationRecorder(net, functional=True, strict=True) as recorder:
-        with pytest.raises(KeyboardInterrupt), BaseTorchFunctionMode():
-            net(x, stop=True)  # what the block's end pops is the recorder's
+        with pytest.raises(KeyboardInterrupt), torch.device("meta"), mode():
+            net(x, stop=True)
         recorder.step()
-        torch.overrides._pop_mode()
-        net(x)
-    assert recorder["(root).relu()"].calls == 1
+        assert torch.empty(1).device.type == "cpu"
+    assert torch.overrides._get_current_function_mode_stack() == []
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_a_default_device_outlives_an_interrupt(when):
+    net, x = Functional(), torch.randn(2, 2)
+    try:
+        torch.set_default_device("meta" if when == "before" else None)
+        with ActivationRecorder(net, functional=True, strict=True) as recorder:
+            with pytest.raises(KeyboardInterrupt), BaseTorchFunctionMode():
+                net(x, stop=True)
+            torch.set_default_device("meta")
+            recorder.step()
+            assert torch.empty(1).is_meta
+    finally:
+        torch.set_default_device(None)
+    assert torch.overrides._get_current_function_mode_stack() == []
 
 
 def test_units_of_convolutions():

@@ -11,7 +11,7 @@ from torch import nn
 from torch.overrides import TorchFunctionMode
 
 from actstats import activations
-from actstats._torch import function_modes, in_backward, in_module_call
+from actstats._torch import drop_function_mode, function_modes, in_backward, in_module_call
 from actstats.activations import Activation
 from actstats.hooks import Slot, call_suffix
 from actstats.shared import Shared
@@ -32,19 +32,27 @@ class FunctionalMode(TorchFunctionMode):
         super().__init__()
         self.shared = weakref.ref(shared)
         self.on = False
+        self._beneath: list[Any] = []  # the user's modes, while this one is surely above them
 
     def switch(self, on: bool) -> None:
         """Enter or leave the mode; where an interrupt made ``on`` lie, leaving mends it."""
         if on and not self.on:
+            beneath = function_modes()
             self.on = True  # before, as an interrupt may come between the two
             self.__enter__()  # type: ignore[no-untyped-call]
+            self._beneath = beneath or []
         elif self.on and not on:
-            modes = function_modes()
-            if modes is None or modes[-1:] == [self]:
-                self.__exit__(None, None, None)  # type: ignore[no-untyped-call]
-            elif self in modes:
-                return  # the user's own mode was entered since the forward: not ours to pop
-            self.on = False
+            self._leave(function_modes())
+
+    def _leave(self, modes: list[Any] | None) -> None:
+        if modes is not None and self in modes[:-1]:
+            return  # the user's own mode was entered since the forward: not ours to pop
+        beneath, self._beneath = self._beneath, []
+        if modes is None or self in modes:
+            self.__exit__(None, None, None)  # type: ignore[no-untyped-call]
+        else:
+            _mend(beneath, modes)
+        self.on = False
 
     def __torch_function__(
         self, func: Any, types: Any, args: Any = (), kwargs: Mapping[str, Any] | None = None
@@ -72,6 +80,17 @@ class FunctionalMode(TorchFunctionMode):
         output = func(*args, **kwargs)
         slot.observe(_NOWHERE, (z,), output)
         return output
+
+
+def _mend(beneath: list[Any], modes: list[Any]) -> None:
+    """Take off the mode of the user's whose end popped ours in place of itself.
+
+    An interrupt tells no hook: ours is still the innermost when a block of the user's ends, which
+    pops whatever is. Of the modes that were beneath it, the last one that is left has ended.
+    """
+    left = [mode for mode in beneath if mode in modes]
+    if left:
+        drop_function_mode(left[-1])
 
 
 def _slot(caller: Slot, kind: str, number: int, activation: Activation) -> Slot:

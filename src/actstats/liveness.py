@@ -46,8 +46,10 @@ class Liveness:
         self._shadowed: dict[str, None] = {}  # run by code that was compiled for an equal model
 
     def forget(self) -> None:
-        """Begin to be patient anew."""
+        """Begin to be patient anew, as calls are counted anew; ask before they are forgotten."""
         self._steps = 0
+        self._unseen = {slot: 0 for slot, calls in self._unseen.items() if slot.calls == calls}
+        self._shadowed.clear()  # found again if it still is so
 
     def notes(self) -> Iterator[str]:
         """Say what runs without hooks; ask for :meth:`find_shadowed` first to know all of it."""

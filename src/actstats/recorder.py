@@ -573,12 +573,12 @@ class ActivationRecorder(Mapping[str, TensorStats]):
         """Forget everything recorded; the hooks stay as they are."""
         shared = self._shared
         with shared.ending, shared.lock:
+            self._liveness.forget()
             for slot in shared.slots:
                 slot.forget()
                 shared.off.pop(slot.name, None)
             shared.skipped.clear()
             shared.coarsest = 7
-            self._liveness.forget()
             self._run.forget()
 
     def state_dict(self) -> dict[str, Any]:

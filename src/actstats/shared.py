@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from actstats import kernels
-from actstats._torch import PLAIN, in_backward, in_jit_trace
+from actstats._torch import PLAIN, in_backward, in_jit_trace, is_called
 from actstats.compiled import Pending, make_order
 from actstats.custom import Statistic
 from actstats.forwards import Forward, Forwards, Mask
@@ -180,8 +180,17 @@ class Shared:
     def begin_alone(self) -> None:
         """Start the forward of a module that was called outside the model's."""
         forward = self.forward
+        if forward.mask is not None:
+            self._leave_what_raised(forward)
         if not forward.stack and (self.delimited or forward.steps != self.steps):
             self._begin(forward)
+
+    def _leave_what_raised(self, forward: Forward) -> None:
+        """End a forward that raised and told no hook; of compiled code that cannot be known."""
+        if forward.stack and not self.replayed:
+            module = forward.stack[0].module()
+            if module is None or not is_called(module):
+                self.break_off(forward)
 
     def _begin(self, forward: Forward) -> None:
         """Start a forward; hooks may take short ways from here on, unless one has a mask."""
@@ -201,6 +210,7 @@ class Shared:
     def set_mask(self, mask: Mask | None) -> None:
         """Leave samples out of the calling thread's next forward."""
         forward = self.forward
+        self._leave_what_raised(forward)  # or it would take the mask with it when it ends
         with self.lock:
             forward.mask, forward.mask_used = mask, False
             self.steady = False

@@ -138,6 +138,44 @@ def test_function_modes_are_told_by_thread():
     assert _torch.function_modes() == []
 
 
+def test_a_function_mode_is_taken_off_from_among_others():
+    with Mode() as lowest, Mode() as wrong:
+        with Mode() as highest:
+            _torch.drop_function_mode(wrong)
+            assert _torch.function_modes() == [lowest, highest], "_pop_mode(), _push_mode()"
+            _torch.drop_function_mode(wrong)
+            assert _torch.function_modes() == [lowest, highest]
+        torch.overrides._push_mode(wrong)
+    assert _torch.function_modes() == []
+
+
+def test_a_device_is_a_function_mode_whose_end_pops_whatever_is_innermost():
+    with Mode() as mode:
+        with torch.device("meta"):
+            torch.overrides._push_mode(mode)
+        left, device = _torch.function_modes()
+        assert left is mode
+        assert torch.empty(1).is_meta, "torch._C's torch.device.__exit__()"
+        _torch.drop_function_mode(device)
+        assert torch.empty(1).device.type == "cpu"
+    assert _torch.function_modes() == []
+
+
+def test_a_call_of_a_module_is_told_by_its_frame():
+    seen = []
+
+    class Asks(nn.Module):
+        def forward(self, again):
+            seen.append((_torch.is_called(self), _torch.calls_itself(self)))
+            return self(False) if again else again
+
+    net = Asks()
+    net(True)
+    assert seen == [(True, False), (True, True)], "nn.Module._call_impl(self, ...)"
+    assert not _torch.is_called(net)
+    assert not _torch.calls_itself(net)
+
+
 class Dispatched(TorchDispatchMode):
     seen = 0
 
@@ -256,6 +294,13 @@ def test_a_scaler_knows_its_scale():
 def test_without_a_state_we_answer_what_is_safe(monkeypatch, owner, name, function, answer):
     monkeypatch.delattr(owner, name)
     assert getattr(fresh("states"), function)() == answer
+
+
+def test_without_the_way_to_take_a_function_mode_off_it_stays(monkeypatch):
+    with Mode() as mode, monkeypatch.context() as patch:
+        patch.delattr(torch.overrides, "_push_mode")
+        fresh("states").drop_function_mode(mode)
+        assert _torch.function_modes() == [mode]
 
 
 def test_without_the_way_to_be_quiet_subclasses_are_still_left_out(monkeypatch):

@@ -165,6 +165,13 @@ def test_an_equal_model_that_is_compiled_later_without_hooks_is_said(caplog):
     assert said(caplog) == ""
 
 
+def test_a_reset_forgets_that_the_code_of_an_equal_model_ran():
+    recorder = twins(torch.randn(5, 3))  # the models are gone: nothing runs it again
+    assert "seen only in part" in str(recorder.summary())
+    recorder.reset()
+    assert "seen only in part" not in str(recorder.summary())
+
+
 def test_nothing_is_said_of_a_model_beside_a_compiled_equal_one(caplog):
     net, x = chain(), torch.randn(5, 3)
     with ActivationRecorder(net, strict=True) as recorder:

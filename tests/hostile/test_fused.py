@@ -361,6 +361,19 @@ def test_calls_of_another_model_are_left_out_on_request(compiler):
     assert recorder["act"].judged.seen.tolist() == [12, 12, 12]
 
 
+@pytest.mark.hostile(34, 57)
+def test_what_comes_after_a_forward_that_raised_is_outside():
+    net, x = Head(nn.Linear(3, 3)), torch.randn(4, 3)
+    with ActivationRecorder(net, outside=False, strict=True) as recorder:
+        with pytest.raises(RuntimeError, match="shapes cannot be multiplied"):
+            net(torch.randn(4, 5))
+        net.encoder(x)
+        assert list(recorder) == []
+        net(x)
+    assert recorder["encoder"].calls == 1
+    assert recorder.skipped == {("encoder", "called outside the model's forward"): 1}
+
+
 @pytest.mark.hostile(34)
 def test_only_a_model_has_an_outside():
     with pytest.raises(ValueError, match="`outside=False` needs a module"):

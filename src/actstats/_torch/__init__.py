@@ -15,6 +15,7 @@ from actstats._torch.modules import (
     children,
     has_forward_hooks,
     in_module_call,
+    is_called,
     native_functions,
 )
 from actstats._torch.ranks import (
@@ -25,6 +26,7 @@ from actstats._torch.ranks import (
 )
 from actstats._torch.states import (
     dispatch_modes,
+    drop_function_mode,
     function_mode,
     function_modes,
     functorch_level,
@@ -68,6 +70,7 @@ __all__ = [
     "copy_to_all",
     "default_store",
     "dispatch_modes",
+    "drop_function_mode",
     "function_mode",
     "function_modes",
     "functorch_level",
@@ -80,6 +83,7 @@ __all__ = [
     "in_module_call",
     "interpreted",
     "is_arriving",
+    "is_called",
     "is_compiling",
     "is_own",
     "is_profiling",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from types import FrameType
 from typing import Any
 
@@ -16,6 +16,8 @@ __all__ = [
     "calls_itself",
     "children",
     "has_forward_hooks",
+    "in_module_call",
+    "is_called",
     "is_hooked",
     "native_functions",
 ]
@@ -42,15 +44,23 @@ def is_hooked(module: nn.Module) -> bool:
     return has_forward_hooks(module) or bool(getattr(module, "_forward_pre_hooks", ()))
 
 
+def is_called(module: nn.Module) -> bool:
+    """Tell whether a call of a module is under way in this thread."""
+    return any(_calls(module))
+
+
 def calls_itself(module: nn.Module) -> bool:
     """Tell, inside a call of a module, whether another call of it is under way in this thread."""
+    calls = _calls(module)
+    return any(calls) and any(calls)
+
+
+def _calls(module: nn.Module) -> Iterator[FrameType]:
     frame: FrameType | None = sys._getframe()
-    calls = 0
     while frame is not None:
         if frame.f_code.co_name == "_call_impl" and frame.f_locals.get("self") is module:
-            calls += 1
+            yield frame
         frame = frame.f_back
-    return calls > 1
 
 
 def native_functions() -> tuple[Any, ...]:

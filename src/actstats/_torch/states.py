@@ -12,6 +12,7 @@ import torch.utils._python_dispatch
 
 __all__ = [
     "dispatch_modes",
+    "drop_function_mode",
     "function_mode",
     "function_modes",
     "functorch_level",
@@ -69,6 +70,19 @@ def function_modes() -> list[Any] | None:
     stack: Callable[[], list[Any]] | None
     stack = getattr(torch.overrides, "_get_current_function_mode_stack", None)
     return None if stack is None else stack()
+
+
+def drop_function_mode(mode: Any) -> None:
+    """Take a function mode of this thread off, wherever it stands."""
+    pop: Any = getattr(torch.overrides, "_pop_mode", None)
+    push: Any = getattr(torch.overrides, "_push_mode", None)
+    if pop is None or push is None or mode not in (function_modes() or ()):
+        return
+    above = []
+    while (innermost := pop()) is not mode:
+        above.append(innermost)
+    for other in reversed(above):
+        push(other)
 
 
 def in_jit_trace() -> bool:

@@ -38,6 +38,7 @@ class EnterHook(Hook):
 
     def replay(self, found: Leaves, watched: Sequence[str]) -> int:
         """Push the module."""
+        self.slot.shared.replayed = True
         if not in_backward():
             self._enter(self.slot.shared.begin_in_graph)
         return 0

@@ -29,7 +29,9 @@ def register(
             yield module.register_forward_pre_hook(enrolled(InputHook(slot)), with_kwargs=True)
         yield module.register_forward_hook(enrolled(slot))
     if delimits:
-        # An interrupted forward of the root ends when its next one begins, unless a function mode
-        # waits. Compiled code is made anew for each number of a hook that is always called.
-        always = slot.shared.make_mode is not None or not is_root
+        # A forward of the root that raised ends when its next one begins, unless a function mode
+        # waits, or calls outside of it are left out. Otherwise no hook is always called: compiled
+        # code is made anew for each number of one.
+        shared = slot.shared
+        always = shared.make_mode is not None or not shared.options.outside or not is_root
         yield module.register_forward_hook(enrolled(ExitHook(slot)), always_call=always)
