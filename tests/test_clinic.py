@@ -35,6 +35,7 @@ from benchmarks.clinic.transformer import Gpt  # noqa: E402
 
 from actstats import ActivationRecorder, make_mlp  # noqa: E402
 
+BY_ROUNDING = {"fresh-non-finite-siamese-angle"}
 SICK_ONES, HEALTHY_ONES = sick.CASES + fresh.SICK, healthy.CASES + fresh.HEALTHY
 CHEAP = [
     c for c in SICK_ONES if c.steps == 0 and "deep-bn" not in c.name and "tutorial" not in c.name
@@ -249,6 +250,8 @@ def _layers_untrained(case):
 @pytest.mark.parametrize("case", CHEAP, ids=lambda c: c.name)
 def test_fault_is_there(case):
     _wants(case)
+    if case.name in BY_ROUNDING and not torch.__version__.startswith("2.13."):
+        pytest.skip("a cosine is exactly 1 by the roundings of torch 2.13, which drew the clinic")
     assert case.proof(case.build(0), case.steps)
 
 

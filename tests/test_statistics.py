@@ -546,6 +546,15 @@ def test_errors_in_merging_and_reading_stay_out_of_the_loop(statistic, said, sit
     assert [r.getMessage() for r in caplog.records] == [f"{site}{said}{ONCE}"]
 
 
+def test_a_fault_in_reading_a_file_is_logged_once_for_all_its_sites(tmp_path, caplog):
+    path = trained({"*": Unreadable()}).recording.save(tmp_path / "run.actstats")
+    caplog.clear()
+    found = actstats.load(path)
+    for site in found:
+        assert math.isnan(found[site].samples_seen)
+    assert [ONCE in r.getMessage() for r in caplog.records] == [True]
+
+
 def test_a_figure_that_does_not_apply_accuses_no_method():
     recorder = trained({"fc1": Unmergeable()}, steps=1)
     assert recorder["fc1"].why("samples_seen") is None

@@ -397,6 +397,7 @@ class ActivationRecorder(Mapping[str, TensorStats]):
         """Close the open window though it is not full; the next begins with the open step.
 
         For a boundary in time that windows are not to reach over: an epoch, another learning rate.
+        In the middle of a step both hold that step, each what it saw of it.
         Nothing happens where nothing was observed since the last window.
         """
         self._run.close_early()

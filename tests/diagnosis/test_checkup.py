@@ -4,6 +4,7 @@ import copy
 import json
 import random
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
@@ -258,7 +259,12 @@ LABELS = torch.arange(64) % 3
 
 @pytest.mark.parametrize(
     "criterion",
-    [nn.CrossEntropyLoss(), nn.CrossEntropyLoss(label_smoothing=0.1), F.cross_entropy],
+    [
+        nn.CrossEntropyLoss(),
+        nn.CrossEntropyLoss(label_smoothing=0.1),
+        F.cross_entropy,
+        partial(F.cross_entropy, label_smoothing=0.1),
+    ],
 )
 @pytest.mark.parametrize("pair", [tuple, list])
 def test_a_criterion_takes_predictions_and_targets(criterion, pair):
@@ -282,13 +288,36 @@ def test_an_error_in_the_loss_says_how_it_is_called():
     assert "lambda model, batch: criterion(model(batch[0]), batch[1])" in note
 
 
+def test_an_error_inside_of_the_loss_is_left_as_it_is():
+    with pytest.raises(AttributeError, match="no attribute 'foo'") as caught:
+        actstats.check(healthy(), batch(), lambda model, x: model(x).foo)
+    assert not hasattr(caught.value, "__notes__")
+
+
+class GivesMore(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.out = nn.Linear(1, 3)
+
+    def forward(self, x):
+        return self.out(x), x
+
+
 @pytest.mark.parametrize(
     ("given", "error", "message"),
     [
+        (
+            {"model": GivesMore(), "batch": (batch(), LABELS), "loss_fn": F.cross_entropy},
+            *(ValueError, "must give a tensor where .*; got a tuple of 2. Or give `loss_fn=lambda"),
+        ),
         ({"loss_fn": nn.MSELoss()}, ValueError, r"must be \(inputs, targets\) .*; got a Tensor"),
         (
             {"loss_fn": nn.MSELoss(), "batch": (batch(),) * 3},
             *(ValueError, r"`batch` must be \(inputs, targets\) .*; got a tuple of 3"),
+        ),
+        (
+            {"loss_fn": torch.compile(nn.MSELoss(), backend="eager")},
+            *(ValueError, r"must be \(inputs, targets\) .*; got a Tensor"),
         ),
         ({"loss_fn": nn.MSELoss}, TypeError, "a criterion; got the class MSELoss"),
         ({"loss_fn": "mse"}, TypeError, r"must be `loss_fn\(model, batch\)` or .*; got 'mse'"),

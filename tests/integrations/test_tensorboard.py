@@ -1,6 +1,7 @@
 """TensorBoard's files, read back bin for bin."""
 
 import struct
+from contextlib import ExitStack
 
 import pytest
 import torch
@@ -11,7 +12,14 @@ from actstats.integrations.tensorboard import TensorBoardFeed
 
 pytest.importorskip("tensorboard", reason="pip install tensorboard")
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tensorboard.summary.writer import event_file_writer
 from torch.utils.tensorboard import SummaryWriter
+
+
+@pytest.fixture(autouse=True)
+def files_in_order(monkeypatch):
+    """Number a test's files from 0: they are read by name, where 10 comes before 9."""
+    monkeypatch.setattr(event_file_writer, "_global_uid", event_file_writer.AtomicCounter(0))
 
 
 def read(folder):
@@ -83,8 +91,8 @@ def test_a_given_writer_stays_open(tmp_path):
     assert [event.step for event in read(tmp_path).Scalars("mine")] == [7]
 
 
-def broken_and_resumed(folder, **options):
-    """Six steps in windows of two, a break, and five more from the state after three."""
+def broken_and_resumed(folder, *, window=2, kept=3, feeds=({},)):
+    """Seven steps, a break, and five more from the state after some."""
     torch.manual_seed(0)
     net = make_mlp(2, [4], 1)
 
@@ -93,14 +101,22 @@ def broken_and_resumed(folder, **options):
             net(torch.randn(8, 2))
             recorder.step()
 
-    first = ActivationRecorder(net, window=2)
-    with first, TensorBoardFeed(folder, strict=True, **options).attach(first):
-        train(first, 3)
+    def attached(recorder):
+        for options in feeds:
+            yield TensorBoardFeed(folder, strict=True, **options).attach(recorder)
+
+    first = ActivationRecorder(net, window=window)
+    with first, ExitStack() as stack:
+        for feed in attached(first):
+            stack.enter_context(feed)
+        train(first, kept)
         state = first.state_dict()
-        train(first, 4)
-    second = ActivationRecorder(net, window=2)
+        train(first, 7 - kept)
+    second = ActivationRecorder(net, window=window)
     second.load_state_dict(state)
-    with second, TensorBoardFeed(folder, strict=True, **options).attach(second):
+    with second, ExitStack() as stack:
+        for feed in attached(second):
+            stack.enter_context(feed)
         train(second, 5)
 
 
@@ -108,6 +124,21 @@ def test_a_run_that_resumes_hides_what_the_broken_one_wrote(tmp_path):
     broken_and_resumed(tmp_path)
     steps = [event.step for event in read(tmp_path).Scalars("actstats/std/train/out")]
     assert steps == [1, 3, 5, 7]  # not 1, 3, 5, 6, 3, 5, 7
+
+
+def test_a_run_that_resumes_after_its_first_step_hides_the_others(tmp_path):
+    broken_and_resumed(tmp_path, window=1, kept=1)
+    steps = [event.step for event in read(tmp_path).Scalars("actstats/std/train/out")]
+    assert steps == list(range(6))
+
+
+def test_feeds_of_one_run_hide_nothing_of_each_other(tmp_path):
+    feeds = ({"figures": "rms", "histograms": False}, {"figures": "std", "every": 100})
+    broken_and_resumed(tmp_path, window=1, feeds=feeds)
+    events = read(tmp_path)
+    steps = [event.step for event in events.Scalars("actstats/rms/train/out")]
+    assert steps == list(range(8))
+    assert [event.step for event in events.Scalars("actstats/std/train/out")] == [7]
 
 
 def test_a_run_that_resumes_hides_nothing_of_the_users(tmp_path):

@@ -99,6 +99,10 @@ LOGS = {  # what the Trainer is told, in whose windows its logs are
     "and saves": {"save_strategy": "steps", "save_steps": 2},
     "and evaluates": {"eval_strategy": "steps", "eval_steps": 2},
     "and evaluates each epoch": {"eval_strategy": "epoch", "logging_strategy": "epoch"},
+    "the first step, and evaluates each epoch": {
+        "eval_strategy": "epoch", "logging_strategy": "epoch", "logging_first_step": True,
+        "per_device_train_batch_size": 24, "max_steps": -1, "num_train_epochs": 2,
+    },
     "and evaluates and saves": {
         "eval_strategy": "steps", "eval_steps": 3, "save_strategy": "steps", "save_steps": 3
     },
@@ -128,7 +132,7 @@ def test_what_is_logged_is_kept_in_the_window_of_its_step(tmp_path, logs):
     assert (steps, "loss") in found
     assert {step for step, phase in windows if phase == "train"} == set(range(1, steps + 1))
     seen = callback.recorder.select(phase="train")["classifier"].count
-    assert seen == steps * PER_STEP * 2
+    assert seen == steps * run.args.per_device_train_batch_size * ACCUMULATED * 2
 
 
 def test_the_last_step_of_a_broken_run_is_closed_with_its_numbers(tmp_path):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any
 
 from actstats.custom.spec import CustomSpec
@@ -59,10 +60,16 @@ def spec_from_json(told: Sequence[Any]) -> CustomSpec:
     if name not in KNOWN:
         return unknown
     try:
-        spec = CustomSpec(KNOWN[name](**_frozen(json.loads(options))), units)
+        spec = CustomSpec(_made(KNOWN[name], options), units)
         return spec if spec.words == words else unknown  # the class has changed since
     except Exception:  # it is a user's code, given what a file says
         return unknown
+
+
+@lru_cache(maxsize=64)
+def _made(kind: type[Statistic], options: str) -> Statistic:
+    """Return one instance for all sites of a file, so that what goes wrong is said once."""
+    return kind(**_frozen(json.loads(options)))
 
 
 def _frozen(value: Any) -> Any:

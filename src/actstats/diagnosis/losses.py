@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.nn.modules.loss import _Loss
 
 __all__ = ["LossFunction", "as_loss"]
 
@@ -31,9 +31,17 @@ def as_loss(loss_fn: Any) -> LossFunction:
     if isinstance(loss_fn, type) or not callable(loss_fn):
         kind = f"the class {loss_fn.__name__}" if isinstance(loss_fn, type) else repr(loss_fn)
         raise TypeError(f"`loss_fn` must be `loss_fn(model, batch)` or a criterion; got {kind}.")
-    if isinstance(loss_fn, _Loss) or getattr(loss_fn, "__module__", None) == F.__name__:
-        return _of_criterion(loss_fn)
-    return _with_note(loss_fn)
+    return _of_criterion(loss_fn) if _is_criterion(loss_fn) else _with_note(loss_fn)
+
+
+def _is_criterion(loss_fn: Any) -> bool:
+    """Tell whether it is torch's, with options bound or compiled too."""
+    if isinstance(loss_fn, partial):
+        return _is_criterion(loss_fn.func)
+    inner = getattr(loss_fn, "_orig_mod", loss_fn)  # of a compiled one
+    kinds = type(inner).__mro__ if isinstance(inner, nn.Module) else (inner,)
+    homes = (nn.MSELoss.__module__, F.__name__)
+    return any(getattr(kind, "__module__", None) in homes for kind in kinds)
 
 
 def _of_criterion(criterion: Callable[..., Tensor]) -> LossFunction:
@@ -45,7 +53,14 @@ def _of_criterion(criterion: Callable[..., Tensor]) -> LossFunction:
                 " loss."
             )
         inputs, targets = batch
-        return criterion(model(inputs), targets)
+        output = model(inputs)
+        if not isinstance(output, Tensor):
+            raise ValueError(
+                f"the model must give a tensor where `loss_fn` is a criterion; got"
+                f" {_kind(output)}. Or give `loss_fn=lambda model, batch: ...`, which takes from it"
+                " what the criterion needs."
+            )
+        return criterion(output, targets)
 
     return loss
 
@@ -57,14 +72,21 @@ def _with_note(loss_fn: LossFunction) -> LossFunction:
         try:
             return loss_fn(model, batch)
         except (TypeError, AttributeError) as error:
-            error.add_note(
-                "actstats calls `loss_fn(model, batch)`: a criterion of your own that takes"
-                " predictions and targets is `lambda model, batch: criterion(model(batch[0]),"
-                " batch[1])`."
-            )
+            if _takes_others(error, model):
+                error.add_note(
+                    "actstats calls `loss_fn(model, batch)`: a criterion of your own that takes"
+                    " predictions and targets is `lambda model, batch: criterion(model(batch[0]),"
+                    " batch[1])`."
+                )
             raise
 
     return loss
+
+
+def _takes_others(error: Exception, model: nn.Module) -> bool:
+    """Tell whether the call did not fit, or took the model for a tensor."""
+    ours = error.__traceback__
+    return ours is None or ours.tb_next is None or type(model).__name__ in str(error)
 
 
 def _kind(batch: Any) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import weakref
 from pathlib import Path
 from typing import Any
 
@@ -54,7 +55,7 @@ class TensorBoardFeed(Feed):
 
     def __init__(self, writer: Any, **options: Any) -> None:
         super().__init__(**options)
-        self._folder = os.fspath(writer) if isinstance(writer, str | os.PathLike) else None
+        self._folder = os.path.abspath(writer) if isinstance(writer, str | os.PathLike) else None
         self._make = _summary_writer() if self._folder is not None else None
         self._writer: Any = None if self._folder is not None else writer
 
@@ -64,9 +65,22 @@ class TensorBoardFeed(Feed):
         It hides all that the folder's other files hold of these steps, so they have to be ours.
         """
         if self._make is not None and self._writer is None:
-            hides = step > 1 and _only_ours(Path(str(self._folder)))
+            hides = self._goes_on(step) and _only_ours(Path(str(self._folder)))
             options = {"purge_step": step} if hides else {}
             self._writer = self._make(self._folder, filename_suffix=SUFFIX, **options)
+            _OPENED.add(self)
+
+    def _goes_on(self, step: int) -> bool:
+        """Tell whether what the folder holds from this step on is of a run that broke."""
+        assert self._recorder is not None
+        if any(feed._shares(self) for feed in _OPENED):
+            return False
+        return step > 1 or any(w.first_step < step for w in self._recorder.recording.windows)
+
+    def _shares(self, other: TensorBoardFeed) -> bool:
+        """Tell whether what this one wrote is of the same run as what another will write."""
+        of_one_run = self._writer is not None or self._recorder is other._recorder
+        return self is not other and self._folder == other._folder and of_one_run
 
     def send(self, packet: Packet) -> None:
         """Write a packet as events."""
@@ -88,6 +102,10 @@ class TensorBoardFeed(Feed):
         if self._make is not None and self._writer is not None:
             self._writer.close()
             self._writer = None
+
+
+_OPENED: weakref.WeakSet[TensorBoardFeed] = weakref.WeakSet()
+"""Feeds that made a writer of their own."""
 
 
 def _only_ours(folder: Path) -> bool:

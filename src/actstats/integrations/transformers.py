@@ -29,8 +29,9 @@ class ActivationCallback(TrainerCallback):  # type: ignore[misc]  # untyped wher
     has the Trainer's number: ``global_step``. What the Trainer logs of it are scalars of its
     window, so it is closed when they have come: before an evaluation, a checkpoint, the next step
     or the end. Evaluations are the phase ``"eval"`` of the window that is open then, which is the
-    following step's; that has their numbers too, and at the end those of the whole run. Each
-    checkpoint holds the recorder's state (``actstats.pt``), and a run that resumes goes on from it.
+    following step's; that has their numbers too, and at the end those of the whole run. A callback
+    that asks for evaluations of its own has to come before this one. Each checkpoint holds the
+    recorder's state (``actstats.pt``), and a run that resumes goes on from it.
 
     An error in training leaves the hooks in place, since the Trainer tells nobody: the next
     ``train()`` removes them, and so does :meth:`detach` or leaving ``with callback:``. What was
@@ -168,8 +169,8 @@ class ActivationCallback(TrainerCallback):  # type: ignore[misc]  # untyped wher
         self.detach()
 
     def _close_before_evaluation(self, control: Any) -> None:
-        """Close a step if an evaluation comes and nothing is logged before it."""
-        if control.should_evaluate and not control.should_log:
+        """Close a step if an evaluation comes next: the Trainer logs once a step, and before it."""
+        if control.should_evaluate and (self._logged or not control.should_log):
             self._close()
 
     def _close(self) -> None:

@@ -149,7 +149,7 @@ def _values(feed: Feed, packet: Packet, histogram: Any) -> dict[str, Any]:
 
 def _is_shared(run: Any) -> bool:
     """Tell whether several processes write the run: it has no step, and refuses no row."""
-    return run.settings.mode == "shared"
+    return bool(run.settings.mode == "shared")
 
 
 def _wandb() -> Any:
