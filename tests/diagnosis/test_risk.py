@@ -9,7 +9,7 @@ from torch import nn
 from actstats import ActivationRecorder, make_mlp
 from actstats.diagnosis.features import Features
 from actstats.diagnosis.fitted import MODELS, Rate
-from actstats.diagnosis.risk import in_words, risk
+from actstats.diagnosis.risk import Risk, in_words, risk
 
 
 def recorded(net, x, y, **kept):
@@ -199,6 +199,17 @@ def test_words_are_a_risk_with_its_error_rates(data):
     assert 1 <= len(judged.reasons) <= 3
     assert all(reason in words for reason in judged.reasons)
     assert str(judged) == words
+
+
+@pytest.mark.parametrize(
+    ("failed", "said"),
+    [(5, "no sign that it will not learn: "), (37, "it may not learn, though no alarm is given: ")],
+)
+def test_words_agree_with_what_became_of_networks_alike(failed, said):
+    rates = {"caught": Rate(15, 20), "false": Rate(4, 80)}  # 20 of 100 fail
+    words = in_words(Risk(0.1, alarmed=False, alike=Rate(failed, 100), **rates))
+    assert words.startswith(f"{said}networks that look like this failed to learn in {failed} %")
+    assert "of 100 trials of 150 steps, all that were measured in 20 %" in words
 
 
 def test_words_say_what_was_assumed(data):

@@ -101,6 +101,30 @@ def test_silent_units_leave_units_that_can_die_to_their_rule():
     assert answer("silent-units", dead(5)).reason == "every unit here can die"
 
 
+@pytest.mark.parametrize("rule", ["dead-units", "silent-units"])
+def test_without_activations_no_unit_is_said_to_die_or_not(rule):
+    assert "no activation function was seen" in answer(rule, recording({"fc1": normal()})).reason
+
+
+@pytest.mark.parametrize(
+    ("born_so", "later", "said"),
+    [
+        (0, 6, "but they were alive before"),
+        (2, 4, "but 4 of these were alive before"),
+        (4, 2, None),
+    ],
+)
+def test_the_remedy_of_dead_units_asks_what_became_of_most(born_so, later, said):
+    x, y = normal(seed=0), normal(seed=1)
+    x[:, :born_so] = -1.0
+    y[:, : born_so + later] = -1.0
+    made = recording(*({"act1": relu(z)} for z in (x, y)), activations={"act1": "relu"})
+    finding = only(answer("dead-units", made))
+    assert finding.evidence["since_the_beginning"] == born_so
+    assert (said or "Look at act1: 6 of 10 units never fired") in finding.remedy
+    assert ("alive before" in finding.remedy) == (said is not None)
+
+
 def test_active_units_are_not_silent():
     made = recording({"act1": normal(std=0.5).tanh()}, activations={"act1": "tanh"})
     assert answer("silent-units", made).verdict == "healthy"
@@ -674,6 +698,20 @@ def test_one_parameter_that_moves_otherwise_than_the_rest_is_named(ratio, severi
     scalars["update_ratio/fc1.weight"] = ratio
     finding = only(answer("update-ratio", recording({"fc1": normal()}, scalars=[scalars])))
     assert (finding.site, finding.severity) == ("fc1", severity)
+
+
+def test_parameters_that_no_step_moves_are_a_remark():
+    scalars = {f"update_ratio/fc{i}.weight": ratio for i, ratio in ((1, 0.0), (2, 1e-3), (3, 1e-3))}
+    finding = only(answer("update-ratio", recording({"fc1": normal()}, scalars=[scalars])))
+    assert (finding.site, finding.severity) == ("fc1", "info")
+    assert "leave 1 of 3 parameters exactly as they are: fc1.weight" in finding.message
+    assert finding.evidence["unmoved"] == 1
+
+
+def test_where_nothing_moves_yet_nothing_is_said():
+    scalars = {f"update_ratio/fc{i}.weight": 0.0 for i in (1, 2)}  # the first step of a warm-up
+    made = recording({"fc1": normal()}, scalars=[scalars])
+    assert answer("update-ratio", made).verdict == "healthy"
 
 
 def test_steps_of_the_usual_size_are_healthy():

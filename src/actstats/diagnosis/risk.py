@@ -117,10 +117,16 @@ def in_words(judged: Risk) -> str:
     """
     if judged.outside is not None:
         return f"nothing can be said: {judged.outside}."
-    head = "at risk of not learning" if judged.alarmed else "no sign that it will not learn"
+    usual = Rate(judged.caught.of, judged.caught.of + judged.false.of)
+    head = "no sign that it will not learn"
+    if judged.alarmed:
+        head = "at risk of not learning"
+    elif judged.alike.share > usual.share:
+        head = "it may not learn, though no alarm is given"
     alike = (
         f"networks that look like this failed to learn in {100 * judged.alike.share:.0f} % of "
-        f"{judged.alike.of} trials of 150 steps"
+        f"{judged.alike.of} trials of 150 steps, all that were measured in "
+        f"{100 * usual.share:.0f} %"
     )
     errors = (
         f"this test catches {judged.caught} that fail, and alarms falsely on {judged.false} that "

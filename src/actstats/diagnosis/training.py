@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from statistics import median
 
 from actstats.diagnosis.finding import Finding, Severity
@@ -112,6 +112,25 @@ def _odd_ones(
     least = min(moved, key=lambda name: moved[name], default=worst)
     if ratios[least] <= thresholds.update_low and len(moved) > 1:
         yield _odd(least, ratios, reading, thresholds.update_low, "warning")
+    still = [name for name in ratios if name not in moved]
+    if still and moved:
+        yield _unmoved(still, moved, reading)
+
+
+def _unmoved(still: Sequence[str], moved: dict[str, float], reading: Reading) -> Finding:
+    """Remark on parameters that no step changes at all: not graver, as dead units cause it too."""
+    module = still[0].rpartition(".")[0]
+    names = ", ".join(still[:4]) + (" ..." if len(still) > 4 else "")
+    return Finding(
+        "update-ratio",
+        module if module in reading else None,
+        "info",
+        f"steps leave {len(still)} of {len(still) + len(moved)} parameters exactly as they are:"
+        f" {names}; the others move by {median(moved.values()):.2g} of their size (median).",
+        {"unmoved": len(still), "parameters": len(still) + len(moved)},
+        "Where its gradient is not 0, a step rounds to nothing in the dtype of the weight: keep"
+        " float32 weights and run torch.autocast. A gradient of 0 comes of dead units behind it.",
+    )
 
 
 def _odd(

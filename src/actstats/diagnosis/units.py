@@ -18,6 +18,7 @@ __all__ = ["dead_units", "dormant_units", "identical_units", "silent_units"]
 
 BoolArray = NDArray[np.bool_]
 SAME = 1e-6  # relative difference of statistics below which two units are taken for one
+NO_ACTIVATION = "no activation function was seen; `functional=True` sees those like F.relu"
 
 
 def severity_of(sick: int, units: int, thresholds: Thresholds) -> Severity:
@@ -40,7 +41,7 @@ def dead_units(reading: Reading, thresholds: Thresholds) -> Iterator[Finding]:
     """Find units that no gradient reaches: never active, where the slope is then exactly 0."""
     mortal = [site for site in reading.sites if not reading.now(site.key).why("dead_fraction")]
     if not mortal:
-        raise DoesNotApply(_why_none(reading, "dead_fraction", "no unit here can die"))
+        raise DoesNotApply(_why_none(reading, "dead_fraction"))
     for site in mortal:
         dead = reading.now(site.key).dead_units
         if dead is not None and dead.any():
@@ -56,7 +57,9 @@ def silent_units(reading: Reading, thresholds: Thresholds) -> Iterator[Finding]:
         and reading.now(site.key).why("dead_fraction")
     ]
     if not judged:
-        raise DoesNotApply(_why_none(reading, "silent_fraction", "every unit here can die"))
+        seen = any(site.activation is not None for site in reading.sites)
+        otherwise = "every unit here can die" if seen else NO_ACTIVATION
+        raise DoesNotApply(_why_none(reading, "silent_fraction", otherwise))
     for site in judged:
         stats = reading.now(site.key)
         silent = stats.silent_units
@@ -131,8 +134,9 @@ def _silence(
     if severity != "info":  # it takes a look at each window
         evidence["births"], evidence["revivals"] = _turns(reading, site.key)
     since = reading.since(site.key, lambda s: _count(s.silent_units) >= sick)
-    late = since > reading.first_step and at_birth < sick
-    remedy = _wake(reading, site, f"{sick} of {units} units never fired on {n:,} samples", late)
+    fell = sick - at_birth if since > reading.first_step else 0
+    why = f"{sick} of {units} units never fired on {n:,} samples"
+    remedy = _wake(reading, site, why, fell, sick)
     return Finding(rule, site.key, severity, message, evidence, remedy, since)
 
 
@@ -142,12 +146,13 @@ def _samples(stats: TensorStats, units: BoolArray) -> int:
     return int(stats.judged.seen[units].min())
 
 
-def _wake(reading: Reading, site: Site, why: str, late: bool) -> str:
-    """Say how such units come to life again: by what feeds them, or by what killed them."""
+def _wake(reading: Reading, site: Site, why: str, fell: int, sick: int) -> str:
+    """Say how such units come to life again: by what feeds them, or by what killed most of them."""
     layer = reading.layer_of(site)
-    if late:
+    if 2 * fell > sick:
+        alive = "they were" if fell == sick else f"{fell} of these were"
         return (
-            f"Lower the learning rate or clip gradients: {why}, but they were alive before. To go"
+            f"Lower the learning rate or clip gradients: {why}, but {alive} alive before. To go"
             f" on from here, initialise the rows of {layer.name} that feed them anew, bias 0."
         )
     z = None if layer.z is None else reading.now(layer.z.key)
@@ -251,7 +256,7 @@ def _or_none(units: BoolArray | None, like: BoolArray) -> BoolArray:
     return np.zeros_like(like) if units is None or len(units) != len(like) else units
 
 
-def _why_none(reading: Reading, figure: str, otherwise: str) -> str:
+def _why_none(reading: Reading, figure: str, otherwise: str = NO_ACTIVATION) -> str:
     """Return why a figure applies nowhere: the reason of the sites that come closest."""
     reasons = [reading.now(s.key).why(figure) for s in reading.sites if s.activation is not None]
     return next((reason for reason in reasons if reason), otherwise)
