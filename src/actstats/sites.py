@@ -25,6 +25,7 @@ __all__ = [
     "selected",
     "selectors",
     "unit_axis",
+    "wrapped_in",
 ]
 
 KINDS = ("output", "input", "grad")
@@ -259,15 +260,21 @@ def named_sites(
 def _walk(
     module: nn.Module, name: str, ancestors: frozenset[int] = frozenset()
 ) -> Iterator[tuple[str, nn.Module]]:
-    inner = _WRAPPERS.get(type(module).__name__)
-    if inner is not None and isinstance(getattr(module, inner, None), nn.Module):
-        yield from _walk(getattr(module, inner), name, ancestors | {id(module)})
+    inner = wrapped_in(module)
+    if inner is not None:
+        yield from _walk(inner, name, ancestors | {id(module)})
         return
     yield name, module
     for child_name, child in children(module).items():
         if child is not None and id(child) not in ancestors:
             path = f"{name}.{child_name}" if name else child_name
             yield from _walk(child, path, ancestors | {id(module)})
+
+
+def wrapped_in(module: nn.Module) -> nn.Module | None:
+    """Return the module that compilation, parallelism or checkpointing wrapped; else None."""
+    inner = getattr(module, _WRAPPERS.get(type(module).__name__, ""), None)
+    return inner if isinstance(inner, nn.Module) else None
 
 
 def selected(

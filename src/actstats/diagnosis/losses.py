@@ -9,6 +9,8 @@ from typing import Any
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from actstats.sites import wrapped_in
+
 __all__ = ["LossFunction", "as_loss"]
 
 LossFunction = Callable[[nn.Module, Any], Tensor]
@@ -38,8 +40,9 @@ def _is_criterion(loss_fn: Any) -> bool:
     """Tell whether it is torch's, with options bound or compiled too."""
     if isinstance(loss_fn, partial):
         return _is_criterion(loss_fn.func)
-    inner = getattr(loss_fn, "_orig_mod", loss_fn)  # of a compiled one
-    kinds = type(inner).__mro__ if isinstance(inner, nn.Module) else (inner,)
+    if isinstance(loss_fn, nn.Module):
+        loss_fn = wrapped_in(loss_fn) or loss_fn
+    kinds = type(loss_fn).__mro__ if isinstance(loss_fn, nn.Module) else (loss_fn,)
     homes = (nn.MSELoss.__module__, F.__name__)
     return any(getattr(kind, "__module__", None) in homes for kind in kinds)
 

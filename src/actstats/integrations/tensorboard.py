@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import weakref
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -56,7 +57,9 @@ class TensorBoardFeed(Feed):
     def __init__(self, writer: Any, **options: Any) -> None:
         super().__init__(**options)
         self._folder = os.path.abspath(writer) if isinstance(writer, str | os.PathLike) else None
-        self._make = _summary_writer() if self._folder is not None else None
+        self._make = None
+        if self._folder is not None:
+            self._make = partial(_summary_writer(), self._folder, filename_suffix=SUFFIX)
         self._writer: Any = None if self._folder is not None else writer
 
     def open(self, step: int) -> None:
@@ -66,8 +69,7 @@ class TensorBoardFeed(Feed):
         """
         if self._make is not None and self._writer is None:
             hides = self._goes_on(step) and _only_ours(Path(str(self._folder)))
-            options = {"purge_step": step} if hides else {}
-            self._writer = self._make(self._folder, filename_suffix=SUFFIX, **options)
+            self._writer = self._make(purge_step=step if hides else None)
             _OPENED.add(self)
 
     def _goes_on(self, step: int) -> bool:
@@ -85,7 +87,7 @@ class TensorBoardFeed(Feed):
     def send(self, packet: Packet) -> None:
         """Write a packet as events."""
         if self._writer is None and self._make is not None:  # closed since
-            self._writer = self._make(self._folder, filename_suffix=SUFFIX)
+            self._writer = self._make()
         for tag, value in packet.figures.items():
             self._writer.add_scalar(tag, value, packet.step)
         for site, stats in packet.histograms.items():

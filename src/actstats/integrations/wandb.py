@@ -66,10 +66,12 @@ class WandbFeed(Feed):
         if _is_shared(run):
             super()._send_window(window)
             return
-        if self._own_rows and self._row == (run.id, run.step) and self._is_later(window):
+        row = run.id, run.step  # which W&B's process is asked for
+        if self._own_rows and self._row == row and self._is_later(window):
             run.log({}, commit=True)
-        if self._row != (run.id, run.step):
-            self._row, self._held, self._sendings = (run.id, run.step), {}, 0
+            row = run.id, run.step
+        if self._row != row:
+            self._row, self._held, self._sendings = row, {}, 0
         held = self._held.get(window.phase)
         if held is not None and held.last_step <= window.first_step:
             window = Window.sum([held, window])
